@@ -1,0 +1,65 @@
+# Every habit in one word. `make demo` and `make test` need Python 3.11 and make, and set up the rest themselves.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3.11
+VENV ?= .venv
+VENV_AIRFLOW ?= .venv-airflow
+export PYTHONSAFEPATH := 1
+# uv does not read pip's settings; where pip is told about a folder of wheels, uv is told too.
+ifdef PIP_FIND_LINKS
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+endif
+
+.PHONY: help demo test check format serve mlflow airflow clean lock bench
+
+help:  ## Show what there is.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/ready: requirements/development.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements/development.txt)"
+	$(VENV)/bin/uv pip install --quiet --python $(VENV) -r requirements/development.txt
+	$(VENV)/bin/uv pip install --quiet --python $(VENV) --no-deps --editable .
+	touch $@
+
+# Airflow and the machine-learning libraries never share an environment: this one has Airflow and our bare package.
+$(VENV_AIRFLOW)/ready: requirements/airflow.txt pyproject.toml $(VENV)/ready
+	$(PYTHON) -m venv $(VENV_AIRFLOW)
+	$(VENV)/bin/uv pip install --quiet --python $(VENV_AIRFLOW) -r requirements/airflow.txt
+	$(VENV)/bin/uv pip install --quiet --python $(VENV_AIRFLOW) --no-deps --editable .
+	touch $@
+
+demo: $(VENV)/ready $(VENV_AIRFLOW)/ready  ## From raw flights to a served, calibrated prediction.
+	@exec $(VENV)/bin/python scripts/embedded.py demo --airflow $(VENV_AIRFLOW)/bin/airflow
+
+test: $(VENV)/ready $(VENV_AIRFLOW)/ready check  ## Run all checks and all tests that need no Docker.
+	$(VENV)/bin/pytest --numprocesses 2 --dist loadgroup
+
+check: $(VENV)/ready  ## Format, lint, types, layers.
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+format: $(VENV)/ready  ## Write the code as we write it.
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+serve: $(VENV)/ready  ## Serve the champions of this folder on 127.0.0.1:8000.
+	@exec $(VENV)/bin/aforo serve
+
+mlflow: $(VENV)/ready  ## Open this folder's MLflow on 127.0.0.1:5000.
+	@exec $(VENV)/bin/python scripts/embedded.py mlflow
+
+airflow: $(VENV)/ready $(VENV_AIRFLOW)/ready  ## Open this folder's Airflow on 127.0.0.1:8080.
+	@exec $(VENV)/bin/python scripts/embedded.py airflow --airflow $(VENV_AIRFLOW)/bin/airflow
+
+lock: $(VENV)/ready  ## Choose the versions anew.
+	$(VENV)/bin/python scripts/lock.py
+
+clean:  ## Remove what was built; keeps .aforo, where the models are.
+	rm -rf $(VENV) $(VENV_AIRFLOW) build dist services/*.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+-include deploy/stack.mk

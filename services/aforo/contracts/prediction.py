@@ -1,0 +1,116 @@
+"""The prediction contract: what a served model takes and gives, derived from the table contract."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from aforo.contracts.specification import Specification
+from aforo.contracts.table import ColumnContract
+
+TaskKind = Literal["binary", "multiclass", "regression"]
+
+Scalar = str | int | float | bool | None
+"""One value of a raw row, as JSON carries it."""
+
+
+class PredictionContract(Specification):
+    """What one version of a model takes and gives.
+
+    The graph has one input a column, named as the column, of shape (N, 1): ``string`` columns are
+    string tensors with "" for a missing value, every other column is float64 with NaN for a missing
+    value (booleans as 0 and 1). Its outputs are float64:
+
+    ========== ============================== =======
+    task       output                         shape
+    ========== ============================== =======
+    binary     ``probabilities`` (no, yes)    (N, 2)
+    multiclass ``probabilities``              (N, K)
+    regression ``value``                      (N, 1)
+    regression ``interval`` (lower, upper)    (N, 2)
+    ========== ============================== =======
+
+    Attributes
+    ----------
+    inputs
+        The feature columns, in the table's order.
+    classes
+        Class labels in the order of the probabilities; for a binary task (negative, positive).
+    threshold
+        Binary: the positive class is answered from this probability on.
+    abstain_below
+        Abstain where the highest probability is below this confidence; ``None`` for never.
+    coverage
+        Regression: the share (0-1) of true values that the interval is meant to hold.
+    """
+
+    use_case: str
+    task: TaskKind
+    target: str
+    target_unit: str | None = None
+    inputs: Annotated[tuple[ColumnContract, ...], Field(min_length=1)]
+    classes: tuple[str, ...] = ()
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
+    abstain_below: Annotated[float, Field(ge=0, le=1)] | None = None
+    coverage: Annotated[float, Field(gt=0, lt=1)] | None = None
+
+    @model_validator(mode="after")
+    def _classes_fit_the_task(self) -> Self:
+        if self.task == "binary" and len(self.classes) != 2:
+            raise ValueError(f"a binary task has two classes, got {len(self.classes)}")
+        if self.task == "multiclass" and len(self.classes) < 3:
+            raise ValueError(f"a multiclass task has three classes or more, got {len(self.classes)}")
+        if self.task == "regression" and self.classes:
+            raise ValueError("a regression task has no classes")
+        return self
+
+
+class GoldenRows(Specification):
+    """Raw rows with the outputs they must give, replayed whenever a bundle is loaded.
+
+    Attributes
+    ----------
+    rows
+        Raw rows, one mapping from column to value each.
+    outputs
+        Per graph output, one list of floats a row.
+    tolerance
+        Largest allowed absolute difference of any output.
+    """
+
+    rows: tuple[dict[str, Scalar], ...]
+    outputs: dict[str, tuple[tuple[float, ...], ...]]
+    tolerance: float = 1e-6
+
+
+class Lineage(Specification):
+    """What a model was made from; enough to make it again.
+
+    Attributes
+    ----------
+    snapshot_id, split_digest, code_digest, lock_digest
+        SHA-256, in hex, of the content of each.
+    code_commit
+        Git commit of the working tree, or ``None`` outside one.
+    """
+
+    run_key: str
+    snapshot_id: str
+    split_digest: str
+    code_digest: str
+    code_commit: str | None
+    lock_digest: str
+    use_case_digest: str
+    seed: int
+
+
+class BundleManifest(Specification):
+    """``bundle.json``: what is in a bundle, with the SHA-256 of each file. Signed as a whole with HMAC-SHA-256."""
+
+    format: Literal[1] = 1
+    contract: PredictionContract
+    lineage: Lineage
+    candidate: str
+    metrics: dict[str, float]
+    files: dict[str, str]
