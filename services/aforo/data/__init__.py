@@ -1,0 +1,1 @@
+"""From a source to a snapshot: read, join, validate, account for every row, and split."""

@@ -1,0 +1,74 @@
+"""Parquet files, read with the types they carry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from aforo.data.sources.locations import Location, locate
+from aforo.data.sources.reader import Batch, SourceSpec, require_columns
+from aforo.errors import SourceError
+from aforo.settings import Settings
+
+_BATCH_ROWS = 1 << 17
+
+
+class ParquetSource(SourceSpec):
+    """Parquet files.
+
+    Attributes
+    ----------
+    path
+        Path, glob or URL.
+    """
+
+    kind: Literal["parquet"] = "parquet"
+    path: str
+
+    @property
+    def name(self) -> str:
+        return self.path
+
+    def open(self, folder: Path, settings: Settings) -> ParquetReader:
+        return ParquetReader(locate(self.path, folder, settings))
+
+
+class ParquetReader:
+    """Reads with Polars' streaming engine: a few batches are in memory at a time, whatever the file's size."""
+
+    def __init__(self, files: Sequence[Location]) -> None:
+        self._files = files
+        self.columns = self._schema_names(files[0])
+
+    def batches(self, wanted: Sequence[str]) -> Iterator[Batch]:
+        for file in self._files:
+            require_columns(file.name, wanted, self._schema_names(file))
+            first = 1
+            try:
+                for table in self._scan(file).select(wanted).collect_batches(chunk_size=_BATCH_ROWS):
+                    numbers = np.arange(first, first + table.height, dtype=np.int64)
+                    first += table.height
+                    yield Batch(table, numbers, file.name)
+            except (pl.exceptions.PolarsError, OSError) as error:
+                raise _damaged(file, error) from error
+
+    def _schema_names(self, file: Location) -> tuple[str, ...]:
+        try:
+            return tuple(self._scan(file).collect_schema().names())
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise _damaged(file, error) from error
+
+    @staticmethod
+    def _scan(file: Location) -> pl.LazyFrame:
+        return pl.scan_parquet(file.url, storage_options=file.scan_options, glob=False)
+
+
+def _damaged(file: Location, error: Exception) -> SourceError:
+    return SourceError(
+        f"{file.name} is not a whole Parquet file: {str(error).splitlines()[0]}",
+        hint="fetch the file again and compare its size",
+    )

@@ -1,0 +1,184 @@
+"""Sifts batches: the rows that keep the contract, and where each of the others goes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from aforo.contracts.table import ColumnContract, TableContract
+from aforo.data import expressions
+from aforo.data.casting import DTYPES, cast, normalise
+from aforo.data.checks import violations
+from aforo.data.joining import Join, Lookup
+from aforo.data.quarantine import Quarantine
+from aforo.errors import DataError
+from aforo.settings import Settings
+
+_FAULTS = {
+    "string": "is not a text",
+    "integer": "is not a whole number up to 2**53",
+    "number": "is not a finite number",
+    "boolean": "is neither true nor false",
+    "date": "is not a date (YYYY-MM-DD)",
+    "timestamp": "is not a timestamp (ISO 8601)",
+}
+
+
+class Validation:
+    """Applies one contract to batch after batch.
+
+    Attributes
+    ----------
+    quarantined
+        Rows with one problem or more.
+    set_aside
+        Rows per reason.
+    """
+
+    def __init__(
+        self, table: TableContract, joins: Sequence[Join], quarantine: Quarantine, folder: Path, settings: Settings
+    ) -> None:
+        self._table = table
+        self._quarantine = quarantine
+        self._lookups = [Lookup(join, table, folder, settings) for join in joins]
+        joined = {name for join in joins for name in join.columns}
+        self._read = [c for c in table.columns if c.expression is None and c.name not in joined]
+        self._joined = [c for c in table.columns if c.name in joined]
+        self._derived = _parse_derived(table, [c.name for c in (*self._read, *self._joined)])
+        self._conditions = _parse_conditions(table)
+        self.quarantined = 0
+        self.set_aside: Counter[str] = Counter({aside.reason: 0 for aside in table.set_aside})
+
+    def sift(
+        self, raw: pl.DataFrame, numbers: npt.NDArray[np.int64], file: str
+    ) -> tuple[pl.DataFrame, npt.NDArray[np.int64]]:
+        """Return the good rows, in the contract's columns and types, and their numbers.
+
+        Parameters
+        ----------
+        raw
+            (N rows) the columns that are read, as the source types them.
+        numbers
+            (N,) number of each row in ``file``.
+        """
+        sieve = _Sieve(raw, numbers, file, self._quarantine)
+        sieve.cast(self._read)
+        for lookup in self._lookups:
+            sieve.table = lookup.add_to(sieve.table)
+        if self._joined:
+            sieve.cast(self._joined)
+        for column, expression in self._derived:
+            sieve.table = _evaluate(sieve.table, expression.alias(column.name), f"column {column.name!r}", file)
+            sieve.cast([column])
+        for reason, condition in self._conditions:
+            self.set_aside[reason] += sieve.set_aside(condition, reason)
+        sieve.check(self._table.columns)
+        self.quarantined += sieve.quarantined
+        return sieve.table.select(self._table.names), sieve.numbers
+
+
+class _Sieve:
+    """One batch on its way through the steps; ``positions`` says where in ``raw`` each row of ``table`` began."""
+
+    def __init__(self, raw: pl.DataFrame, numbers: npt.NDArray[np.int64], file: str, quarantine: Quarantine) -> None:
+        self.table = raw
+        self.quarantined = 0
+        self._raw = raw
+        self._all_numbers = numbers
+        self._positions: npt.NDArray[np.int64] | None = None
+        self._file = file
+        self._quarantine = quarantine
+
+    @property
+    def numbers(self) -> npt.NDArray[np.int64]:
+        return self._all_numbers if self._positions is None else self._all_numbers[self._positions]
+
+    def cast(self, columns: Sequence[ColumnContract]) -> None:
+        """Give the columns their types, and quarantine the rows where that fails."""
+        typed, bad = [], None
+        for column in columns:
+            given = normalise(self.table.get_column(column.name))
+            values = cast(given, column.type)
+            if values.null_count() > given.null_count():
+                wrong = values.is_null() & given.is_not_null()
+                self._report(wrong, _FAULTS[column.type], column.name, given)
+                bad = wrong if bad is None else bad | wrong
+            typed.append(normalise(values))
+        self.table = self.table.with_columns(typed)
+        self._drop(bad)
+
+    def set_aside(self, condition: pl.Expr, reason: str) -> int:
+        """Take out the rows that meet the condition, and return how many they were."""
+        met = (
+            _evaluate(self.table, condition.alias("set aside"), f"set_aside {reason!r}", self._file)
+            .get_column("set aside")
+            .fill_null(False)
+        )
+        self.table = self.table.filter(~met)
+        self._filter_positions(~met)
+        return int(met.sum())
+
+    def check(self, columns: tuple[ColumnContract, ...]) -> None:
+        """Quarantine the rows that break the contract."""
+        bad = None
+        for violation in violations(self.table, columns):
+            values = self.table.get_column(violation.column)
+            self._report(violation.rows, violation.reason, violation.column, values)
+            bad = violation.rows if bad is None else bad | violation.rows
+        self._drop(bad)
+
+    def _report(self, rows: pl.Series, reason: str, column: str, values: pl.Series) -> None:
+        where = rows.to_numpy()
+        positions = np.flatnonzero(where) if self._positions is None else self._positions[where]
+        self._quarantine.add(
+            self._file, self._all_numbers[positions], self._raw[positions], reason, column, values.filter(rows)
+        )
+
+    def _drop(self, bad: pl.Series | None) -> None:
+        if bad is not None:
+            self.quarantined += int(bad.sum())
+            self.table = self.table.filter(~bad)
+            self._filter_positions(~bad)
+
+    def _filter_positions(self, stays: pl.Series) -> None:
+        where = stays.to_numpy()
+        self._positions = np.flatnonzero(where) if self._positions is None else self._positions[where]
+
+
+def _parse_derived(table: TableContract, known: list[str]) -> list[tuple[ColumnContract, pl.Expr]]:
+    """The expressions in order, each tried on an empty table of the columns above it."""
+    derived = []
+    schema = {name: DTYPES[table[name].type] for name in known}
+    for column in table.columns:
+        if column.expression is not None:
+            place = f"the expression of column {column.name!r}"
+            dtype = expressions.result_type(column.expression, place, schema)
+            cast(pl.Series(column.name, [], dtype=dtype), column.type)
+            schema[column.name] = DTYPES[column.type]
+            derived.append((column, expressions.parse(column.expression, place)))
+    return derived
+
+
+def _parse_conditions(table: TableContract) -> list[tuple[str, pl.Expr]]:
+    schema = {column.name: DTYPES[column.type] for column in table.columns}
+    conditions = []
+    for aside in table.set_aside:
+        place = f"the condition of set_aside {aside.reason!r}"
+        expressions.require_condition(aside.where, place, schema)
+        conditions.append((aside.reason, expressions.parse(aside.where, place)))
+    return conditions
+
+
+def _evaluate(table: pl.DataFrame, expression: pl.Expr, place: str, file: str) -> pl.DataFrame:
+    try:
+        return table.with_columns(expression)
+    except pl.exceptions.PolarsError as error:
+        raise DataError(
+            f"{file}: {place} cannot be computed for some rows: {str(error).partition(chr(10))[0]}",
+            hint="use TRY_CAST where a value may not convert",
+        ) from error

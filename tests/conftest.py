@@ -1,0 +1,159 @@
+"""Real servers for the tests, started when the first test asks for them and gone with the session."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from aforo.settings import Settings
+from aforo.storage import LocalStore
+
+BUCKETS = ("raw", "snapshots", "runs", "models", "predictions")
+S3_KEYS = {"AFORO_S3_ACCESS_KEY": "tests", "AFORO_S3_SECRET_KEY": "not-a-secret"}
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """The embedded default: everything in one folder of this test."""
+    return Settings.from_environment({"AFORO_HOME": str(tmp_path / "home")})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    """The store of `settings`."""
+    return LocalStore(tmp_path / "home" / "store")
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """URL of a real PostgreSQL's `postgres` database, on a socket of its own."""
+    # The server runs as another user when we are root, and a socket's path is at most 107 signs long.
+    folder = Path(tempfile.mkdtemp(prefix="aforo-pg-", dir="/tmp"))
+    with warnings.catch_warnings():
+        # It looks for XDG_RUNTIME_DIR, which a container lacks, and does well without.
+        warnings.simplefilter("ignore")
+        import pgserver
+
+        server = pgserver.get_server(folder / "data", cleanup_mode="delete")
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """URL of an empty database, removed after the test."""
+    import sqlalchemy
+
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    url = sqlalchemy.make_url(postgres_server).set(drivername="postgresql+psycopg2")
+    engine = sqlalchemy.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sqlalchemy.NullPool)
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
+    yield url.set(drivername="postgresql", database=name).render_as_string(hide_password=False)
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """Endpoint of a real S3 store, on ports of its own. Its keys are `S3_KEYS`."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aforo-s3-", ignore_cleanup_errors=True)))
+        free = _free_ports(8)
+        ports = dict(zip(("master", "volume", "filer", "s3"), free[:4], strict=True))
+        grpc = dict(zip(ports, free[4:], strict=True))
+        keys = {"accessKey": S3_KEYS["AFORO_S3_ACCESS_KEY"], "secretKey": S3_KEYS["AFORO_S3_SECRET_KEY"]}
+        identity = {"name": "tests", "credentials": [keys], "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
+        (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+        command = [str(Path(sys.executable).parent / "weed"), "server", "-filer", "-s3", f"-dir={folder}"]
+        command += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.config={folder / 's3.json'}"]
+        command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.autoCreateBucket=false", "-master.telemetry=false"]
+        command += ["-master.volumeSizeLimitMB=64", "-volume.max=200"]
+        command += [f"-{part}.port={port}" for part, port in ports.items()]
+        command += [f"-{part}.port.grpc={port}" for part, port in grpc.items()]
+        log = stack.enter_context((folder / "log").open("wb"))
+        server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        for part, port in grpc.items():
+            stack.callback(Path(f"/tmp/seaweedfs-{part}-grpc-{port}.sock").unlink, missing_ok=True)
+            stack.callback(Path(f"/tmp/seaweedfs-{part}-{ports[part]}.sock").unlink, missing_ok=True)
+        stack.callback(server.wait)
+        # Its data is worth nothing, and an orderly end takes seconds.
+        stack.callback(os.killpg, server.pid, signal.SIGKILL)
+        endpoint = f"http://127.0.0.1:{ports['s3']}"
+        _wait_until_it_answers(f"{endpoint}/status", server, folder / "log")
+        yield endpoint
+
+
+@pytest.fixture
+def s3_environment(s3_server: str) -> dict[str, str]:
+    """The environment of a platform on the S3 store, with empty buckets of its own."""
+    environment = {
+        "AFORO_STORE_URL": "s3://",
+        "AFORO_S3_ENDPOINT_URL": s3_server,
+        "AFORO_S3_BUCKET_PREFIX": f"t{uuid.uuid4().hex[:10]}-",
+        **S3_KEYS,
+    }
+    for bucket in BUCKETS:
+        make_bucket(s3_server, environment["AFORO_S3_BUCKET_PREFIX"] + bucket)
+    return environment
+
+
+@pytest.fixture
+def s3_settings(s3_environment: dict[str, str], tmp_path: Path) -> Settings:
+    """The settings of `s3_environment`."""
+    return Settings.from_environment({"AFORO_HOME": str(tmp_path / "home"), **s3_environment})
+
+
+def make_bucket(endpoint: str, name: str) -> None:
+    import boto3
+
+    client = boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id=S3_KEYS["AFORO_S3_ACCESS_KEY"],
+        aws_secret_access_key=S3_KEYS["AFORO_S3_SECRET_KEY"],
+    )
+    client.create_bucket(Bucket=name)
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago, all different."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def _wait_until_it_answers(url: str, server: subprocess.Popen[bytes], log: Path, timeout_s: float = 60) -> None:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=1).close()
+            return
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{url} does not answer:\n{log.read_text()[-2000:]}") from None
+            time.sleep(0.05)
