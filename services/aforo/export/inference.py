@@ -1,0 +1,133 @@
+"""Inference: running a predictor's graph. All that a server needs, on numpy and onnxruntime alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from aforo.contracts.prediction import PredictionContract, Scalar
+from aforo.contracts.table import ColumnContract
+from aforo.errors import DataError, ExportError
+
+Columns = Mapping[str, npt.NDArray[np.object_] | npt.NDArray[np.float64]]
+
+_WARNINGS_AND_BELOW_ARE_SILENT = 3
+
+
+def open_session(graph: bytes | Path, *, threads: int = 1) -> onnxruntime.InferenceSession:
+    """Open a graph for running.
+
+    One thread by default: a row takes microseconds, and a pool would cost more than it gives. Memory is taken and
+    given back per call, so that one large batch does not leave the process large for ever.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
+    options.log_severity_level = _WARNINGS_AND_BELOW_ARE_SILENT
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    model = graph if isinstance(graph, bytes) else str(graph)
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises a class of its own per status code, all plain Exceptions
+        where = "the graph" if isinstance(graph, bytes) else str(graph)
+        raise ExportError(f"{where} cannot be loaded by ONNX Runtime: {error}") from error
+
+
+def output_widths(contract: PredictionContract) -> dict[str, int]:
+    """Return the outputs that the contract promises, with the columns of each."""
+    if contract.task == "regression":
+        return {"value": 1, "interval": 2}
+    return {"probabilities": len(contract.classes)}
+
+
+class GraphPredictor:
+    """A predictor's graph, loaded.
+
+    Parameters
+    ----------
+    graph
+        The model, or the file that holds it.
+    contract
+        What it takes and gives; a graph that says otherwise is refused.
+    threads
+        Threads of one call. Calls from several threads of the process may overlap.
+
+    Raises
+    ------
+    ExportError
+        The graph cannot be loaded, or its inputs or outputs are not those of the contract.
+    """
+
+    def __init__(self, graph: bytes | Path, contract: PredictionContract, *, threads: int = 1) -> None:
+        self.contract = contract
+        self._session = open_session(graph, threads=threads)
+        self._outputs = list(output_widths(contract))
+        _check(self._session, contract)
+
+    def run(self, columns: Columns) -> dict[str, npt.NDArray[np.float64]]:
+        """Return the outputs of the prediction contract.
+
+        Parameters
+        ----------
+        columns
+            One array of shape (N, 1) per input: strings as objects with "" for a missing value, all others float64
+            with NaN. N may be 0.
+        """
+        return dict(zip(self._outputs, self._session.run(self._outputs, columns), strict=True))
+
+
+def columns_of(
+    rows: Sequence[Mapping[str, Scalar]], contract: PredictionContract
+) -> dict[str, npt.NDArray[np.object_] | npt.NDArray[np.float64]]:
+    """Return raw rows as the arrays that :meth:`GraphPredictor.run` takes.
+
+    A column that a row lacks, or has as ``None``, is missing there.
+
+    Raises
+    ------
+    DataError
+        A value is not of its column's type; the message names row, column and value.
+    """
+    return {column.name: _column(rows, column) for column in contract.inputs}
+
+
+def _column(
+    rows: Sequence[Mapping[str, Scalar]], column: ColumnContract
+) -> npt.NDArray[np.object_] | npt.NDArray[np.float64]:
+    name = column.name
+    text = column.type == "string"
+    array = np.empty((len(rows), 1), dtype=object if text else np.float64)
+    for position, row in enumerate(rows):
+        value = row.get(name)
+        if value is None:
+            array[position, 0] = "" if text else np.nan
+        elif isinstance(value, str) != text:
+            expected = "a string" if text else "a number"
+            raise DataError(f"row {position}: column {name!r} is {value!r}; expected {expected}")
+        else:
+            try:
+                array[position, 0] = value
+            except OverflowError as error:
+                raise DataError(f"row {position}: column {name!r} is an integer beyond float64") from error
+    return array
+
+
+def _check(session: onnxruntime.InferenceSession, contract: PredictionContract) -> None:
+    found = {value.name: value.type for value in session.get_inputs()}
+    expected = {
+        column.name: "tensor(string)" if column.type == "string" else "tensor(double)" for column in contract.inputs
+    }
+    if found != expected:
+        raise ExportError(f"the graph takes {found}; the contract expects {expected}")
+    outputs = {value.name: (value.type, value.shape[1]) for value in session.get_outputs()}
+    promised = {name: ("tensor(double)", width) for name, width in output_widths(contract).items()}
+    if outputs != promised:
+        raise ExportError(f"the graph gives {outputs}; the contract expects {promised}")

@@ -1,0 +1,194 @@
+"""Graphs: a typed builder of ONNX models that compute in float64.
+
+A predictor is served as one ONNX graph from raw columns to calibrated outputs. Each feature, estimator and
+calibrator adds its own nodes to a :class:`Graph`, beside the Python code whose numbers they must reproduce.
+
+float64 throughout, because float32 is not exact enough: a score that moves by 1e-7 lands on another step of
+an isotonic calibrator, and a threshold of a tree that is rounded sends the row into another leaf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from aforo.errors import ExportError
+
+# What ONNX Runtime 1.17 and later run in float64: TreeEnsemble needs ai.onnx.ml 5.
+OPSET = 21
+ML_OPSET = 5
+IR_VERSION = 10
+
+ML = "ai.onnx.ml"
+
+# float64 numbers that the widest instructions of a processor compute at once.
+_LARGEST_PACKET = 8
+
+TensorKind = Literal["number", "text", "index", "truth"]
+_ELEMENT_TYPES: dict[TensorKind, int] = {
+    "number": TensorProto.DOUBLE,
+    "text": TensorProto.STRING,
+    "index": TensorProto.INT64,
+    "truth": TensorProto.BOOL,
+}
+
+
+class Graph:
+    """An ONNX graph under construction. Tensors are referred to by name.
+
+    Nodes get names from a counter, so that the same calls give the same bytes.
+
+    Examples
+    --------
+    >>> graph = Graph("double")
+    >>> x = graph.input("x")
+    >>> graph.output(graph.add("Mul", x, graph.constant(2.0)), "y", width=1)
+    >>> len(graph.to_bytes()) > 0
+    True
+    """
+
+    def __init__(self, name: str) -> None:
+        self._model = helper.make_model(
+            helper.make_graph([], name, [], []),
+            producer_name="aforo",
+            opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(ML, ML_OPSET)],
+            ir_version=IR_VERSION,
+        )
+        self._count = 0
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+
+    @classmethod
+    def from_bytes(cls, model: bytes) -> Graph:
+        """Return the graph serialised in ``model``, ready to be extended."""
+        graph = cls("graph")
+        try:
+            graph._model = onnx.load_model_from_string(model)
+        except Exception as error:  # protobuf's DecodeError has no public home across its versions
+            raise ExportError("the stored graph is not an ONNX model", hint="train the candidate again") from error
+        content = graph._model.graph
+        graph._count = len(content.node) + len(content.initializer)
+        for tensor in content.initializer:
+            if tensor.data_type != TensorProto.STRING:
+                value = numpy_helper.to_array(tensor)
+                graph._constants[(value.dtype.str, value.shape, value.tobytes())] = tensor.name
+        return graph
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return tuple(value.name for value in self._model.graph.input)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return tuple(value.name for value in self._model.graph.output)
+
+    def input(self, name: str, *, kind: TensorKind = "number") -> str:
+        """Declare a raw column: a tensor of shape (N, 1)."""
+        self._model.graph.input.append(helper.make_tensor_value_info(name, _ELEMENT_TYPES[kind], ["N", 1]))
+        return name
+
+    def output(self, tensor: str, name: str, *, width: int) -> None:
+        """Declare ``tensor``, of shape (N, width) and float64, as the output ``name``."""
+        identity = helper.make_node("Identity", [tensor], [name], name=f"output_{name}")
+        self._model.graph.node.append(identity)
+        self._model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.DOUBLE, ["N", width]))
+
+    def reopen(self, name: str) -> str:
+        """Take back the output ``name``, and return its tensor to go on from."""
+        content = self._model.graph
+        kept = [value for value in content.output if value.name != name]
+        closing = [node for node in content.node if node.op_type == "Identity" and list(node.output) == [name]]
+        if len(kept) == len(content.output) or len(closing) != 1:
+            raise ExportError(f"the graph has no output {name!r}; it has: {', '.join(self.outputs)}")
+        del content.output[:]
+        content.output.extend(kept)
+        content.node.remove(closing[0])
+        return str(closing[0].input[0])
+
+    def constant(self, value: npt.ArrayLike, *, dtype: type[np.generic] = np.float64) -> str:
+        """Return the tensor of a constant; equal constants are stored once."""
+        array = np.ascontiguousarray(np.asarray(value, dtype=dtype)).reshape(np.shape(value))
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._constants:
+            self._count += 1
+            name = f"constant_{self._count}"
+            self._model.graph.initializer.append(numpy_helper.from_array(array, name))
+            self._constants[key] = name
+        return self._constants[key]
+
+    def add(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+        """Add a node with one output, and return its tensor."""
+        return self.add_many(operator, *inputs, outputs=1, domain=domain, **attributes)[0]
+
+    def add_many(self, operator: str, *inputs: str, outputs: int, domain: str = "", **attributes: Any) -> list[str]:
+        """Add a node with several outputs, and return their tensors in order."""
+        self._count += 1
+        name = f"{operator.lower()}_{self._count}"
+        tensors = [name] if outputs == 1 else [f"{name}_{i}" for i in range(outputs)]
+        self._model.graph.node.append(
+            helper.make_node(operator, list(inputs), tensors, name=name, domain=domain, **attributes)
+        )
+        return tensors
+
+    def mapped(self, operator: str, tensor: str) -> str:
+        """Apply a function such as ``Exp`` to each number of (N, d); its result has the same bits in any batch.
+
+        ONNX Runtime computes such functions in packets, and the few numbers that fill no packet with other code that
+        may differ in the last bit: a row's answer would depend on how many rows came with it. So each number is
+        repeated to fill packets of its own, and one of the results is kept.
+        """
+        deep = self.add("Unsqueeze", tensor, self.constant([2], dtype=np.int64))
+        wide = self.add("Tile", deep, self.constant([1, 1, _LARGEST_PACKET], dtype=np.int64))
+        return self.add("Gather", self.add(operator, wide), self.constant(0, dtype=np.int64), axis=2)
+
+    def beside(self, tensors: Sequence[str]) -> str:
+        """Concatenate matrices (N, d) side by side; a single one is returned as it is."""
+        return tensors[0] if len(tensors) == 1 else self.add("Concat", *tensors, axis=1)
+
+    def cast(self, tensor: str, kind: TensorKind) -> str:
+        return self.add("Cast", tensor, to=_ELEMENT_TYPES[kind])
+
+    def columns(self, tensor: str, indices: Sequence[int]) -> str:
+        """Select columns of a matrix (N, d)."""
+        return self.add("Gather", tensor, self.constant(list(indices), dtype=np.int64), axis=1)
+
+    def lookup(
+        self, tensor: str, keys: Sequence[str] | Sequence[float], values: Iterable[float], *, default: float
+    ) -> str:
+        """Replace each key by its value (float64), and anything else by ``default``; the shape stays.
+
+        A NaN among the keys matches missing numbers, "" matches missing strings.
+        """
+        numbers = [float(value) for value in values]
+        if keys and isinstance(keys[0], str):
+            encoded = [str(key).encode() for key in keys]
+            keys_tensor = TensorProto(name="keys", data_type=TensorProto.STRING, dims=[len(keys)], string_data=encoded)
+        else:
+            keys_tensor = numpy_helper.from_array(np.asarray(keys, np.float64), "keys")
+        return self.add(
+            "LabelEncoder",
+            tensor,
+            domain=ML,
+            keys_tensor=keys_tensor,
+            values_tensor=numpy_helper.from_array(np.asarray(numbers, np.float64), "values"),
+            default_tensor=numpy_helper.from_array(np.asarray([default], np.float64), "default"),
+        )
+
+    def to_bytes(self) -> bytes:
+        """Serialise the graph. The same graph gives the same bytes.
+
+        Raises
+        ------
+        ExportError
+            It breaks a rule of ONNX; the message names the node.
+        """
+        try:
+            onnx.checker.check_model(self._model, full_check=True)
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+            raise ExportError(f"graph {self._model.graph.name!r} is not valid ONNX: {error}") from error
+        data: bytes = self._model.SerializeToString(deterministic=True)
+        return data

@@ -1,0 +1,97 @@
+"""The graph builder: exact look-ups, the same bytes for the same calls, and graphs that can be extended."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from aforo.errors import ExportError
+from aforo.graph import Graph
+
+
+def run(graph: Graph, **columns: object) -> np.ndarray:
+    arrays = {
+        name: np.array(values, dtype=object if any(isinstance(v, str) for v in values) else np.float64).reshape(-1, 1)
+        for name, values in columns.items()
+    }
+    session = onnxruntime.InferenceSession(graph.to_bytes(), providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, arrays)[0])
+
+
+def doubled(name: str = "graph") -> Graph:
+    graph = Graph(name)
+    graph.output(graph.add("Mul", graph.input("x"), graph.constant(2.0)), "y", width=1)
+    return graph
+
+
+def test_the_same_calls_give_the_same_bytes() -> None:
+    assert doubled().to_bytes() == doubled().to_bytes()
+
+
+def test_numbers_keep_all_their_bits() -> None:
+    value = 0.1 + 2**-55
+
+    assert run(doubled(), x=[value])[0, 0] == 2 * value
+
+
+def test_equal_constants_are_stored_once() -> None:
+    graph = Graph("graph")
+
+    assert graph.constant([1.0, 2.0]) == graph.constant([1.0, 2.0])
+    assert graph.constant([1.0, 2.0]) != graph.constant([[1.0, 2.0]])
+    assert graph.constant([1.0]) != graph.constant([1], dtype=np.int64)
+
+
+def test_a_look_up_finds_texts_byte_by_byte() -> None:
+    graph = Graph("graph")
+    found = graph.lookup(graph.input("x", kind="text"), ["Lima", "", "東京"], [10.0, 20.0, 30.0], default=-1.0)
+    graph.output(found, "y", width=1)
+
+    assert run(graph, x=["東京", "", "Lima", "lima", "Lima "])[:, 0].tolist() == [30, 20, 10, -1, -1]
+
+
+def test_a_look_up_finds_numbers_and_missing_numbers() -> None:
+    graph = Graph("graph")
+    graph.output(graph.lookup(graph.input("x"), [0.0, 0.1, np.nan], [1.0, 2.0, 3.0], default=np.nan), "y", width=1)
+
+    found = run(graph, x=[0.0, -0.0, 0.1, np.nextafter(0.1, 1), np.nan, -np.nan])[:, 0]
+
+    np.testing.assert_array_equal(found, [1, 1, 2, np.nan, 3, 3])
+
+
+def test_a_stored_graph_is_extended_from_its_output() -> None:
+    graph = Graph.from_bytes(doubled().to_bytes())
+    tensor = graph.reopen("y")
+    graph.output(graph.add("Add", tensor, graph.constant(1.0)), "z", width=1)
+
+    assert (graph.inputs, graph.outputs) == (("x",), ("z",))
+    assert run(graph, x=[3.0]).tolist() == [[7.0]]
+
+
+def test_an_extended_graph_reuses_constants_and_repeats_no_name() -> None:
+    graph = Graph.from_bytes(doubled().to_bytes())
+    graph.output(graph.add("Mul", graph.reopen("y"), graph.constant(2.0)), "z", width=1)
+    model = onnx.load_model_from_string(graph.to_bytes())
+
+    assert len(model.graph.initializer) == 1
+    assert len({node.name for node in model.graph.node}) == len(model.graph.node)
+
+
+def test_an_output_that_is_not_there_is_named() -> None:
+    with pytest.raises(ExportError, match="no output 'z'; it has: y"):
+        doubled().reopen("z")
+
+
+def test_bytes_that_are_no_graph_are_refused() -> None:
+    with pytest.raises(ExportError, match="not an ONNX model"):
+        Graph.from_bytes(b"\x00not a graph")
+
+
+def test_nodes_that_do_not_fit_together_are_refused_by_name() -> None:
+    graph = Graph("odd")
+    graph.output(graph.add("Mul", graph.input("x", kind="text"), graph.constant(2.0)), "y", width=1)
+
+    with pytest.raises(ExportError, match=r"'odd' is not valid ONNX: [\s\S]*mul_"):
+        graph.to_bytes()
