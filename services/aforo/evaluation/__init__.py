@@ -1,0 +1,20 @@
+"""Judgement: figures with intervals, fair comparisons, and the one gate to ``champion``."""
+
+from aforo.evaluation.answers import Answers
+from aforo.evaluation.bootstrap import BootstrapSpec, Interval
+from aforo.evaluation.evaluate import Comparison, EvaluationSpec, compare
+from aforo.evaluation.gate import GateReport, GateSpec, judge
+from aforo.evaluation.rules import RuleOutcome
+
+__all__ = [
+    "Answers",
+    "BootstrapSpec",
+    "Comparison",
+    "EvaluationSpec",
+    "GateReport",
+    "GateSpec",
+    "Interval",
+    "RuleOutcome",
+    "compare",
+    "judge",
+]

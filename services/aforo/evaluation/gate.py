@@ -1,0 +1,164 @@
+"""The gate: the only road to ``champion``. Its rules are read from ``use_case.yaml``, and it answers in sentences.
+
+What is refused and what is not is a statistical choice, made here once:
+
+*Better than the baseline* is a claim, and the candidate has to prove it. The lower end of the interval of its
+improvement has to be above the margin (0 by default), so noise cannot promote.
+
+*Not worse than the champion* cannot ask for proof of improvement: a model that is retrained on newer rows is about
+as good as the one before, and half of all such candidates would be refused by chance, for ever. Nor may it be
+content that the candidate is *not shown to be worse*: on few rows nothing is ever shown, and anything would pass.
+The rule is non-inferiority with a margin: the lower end of the interval of the paired difference has to be
+above minus the margin. By default it is a share of what the champion has won over the baseline: it has the right scale
+for every metric and use case, and shrinks to nothing with the champion's lead. An equal candidate passes as
+soon as the test part can tell a loss of the margin from none; where it cannot, the reason says so and names the two
+remedies. A candidate that is worse beyond chance is refused even within the margin, so that the way down is not
+taken in small steps, unless its loss is below a tenth of the margin: with many rows every difference is beyond chance.
+
+*Calibrated* compares with what chance does to a perfectly calibrated predictor on as many rows.
+
+References
+----------
+U.S. Food and Drug Administration, Non-Inferiority Clinical Trials to Establish Effectiveness, 2016 (a margin that
+preserves a share of the reference's effect).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from numpy.typing import NDArray
+
+from aforo.contracts.specification import Specification
+from aforo.errors import UseCaseError
+from aforo.evaluation import rules as ask
+from aforo.evaluation.answers import Answers
+from aforo.evaluation.bootstrap import Interval
+from aforo.evaluation.evaluate import EvaluationSpec, compare
+from aforo.evaluation.rules import (
+    BASELINE,
+    CANDIDATE,
+    CHAMPION,
+    UNCALIBRATED,
+    BeatsBaseline,
+    Calibrated,
+    EnoughTestRows,
+    NotWorseThanChampion,
+    RuleOutcome,
+)
+
+
+class GateSpec(Specification):
+    """The rules of a use case's gate; a rule set to ``null`` is not asked."""
+
+    beats_baseline: BeatsBaseline | None = BeatsBaseline()
+    not_worse_than_champion: NotWorseThanChampion | None = NotWorseThanChampion()
+    calibrated: Calibrated | None = Calibrated()
+    enough_test_rows: EnoughTestRows | None = EnoughTestRows()
+
+
+class GateReport(Specification):
+    """The verdict, the reasons, and everything they rest on; the first two lines are what a person wants to know."""
+
+    verdict: Literal["promote", "refuse"]
+    reasons: tuple[str, ...]
+    use_case: str
+    candidate: str
+    primary: str
+    rules: tuple[RuleOutcome, ...]
+    improvements: dict[str, Interval]
+    """Over baseline and champion, in the primary metric; positive is better."""
+    metrics: dict[str, dict[str, Interval]]
+    undefined: tuple[str, ...]
+    """Figures that these rows do not define, for example the ROC AUC where a class is too rare."""
+    rows: int
+    groups: int
+    grouped_by: str | None
+    resamples: int
+    confidence: float
+    seed: int
+
+    def figures(self) -> dict[str, dict[str, float]]:
+        """Return the figures without their intervals: predictor, then metric."""
+        return {name: {m: i.value for m, i in row.items()} for name, row in self.metrics.items()}
+
+    def to_json(self) -> bytes:
+        """Return the report as indented JSON, verdict and reasons first."""
+        return self.model_dump_json(indent=2).encode()
+
+
+def judge(
+    *,
+    use_case: str,
+    candidate_name: str,
+    candidate: Answers,
+    uncalibrated: Answers,
+    baseline: Answers,
+    champion: Answers | None,
+    others: Mapping[str, Answers] | None = None,
+    evaluation: EvaluationSpec,
+    gate: GateSpec,
+    groups: Sequence[Any] | NDArray[Any] | None = None,
+    seed: int = 0,
+) -> GateReport:
+    """Judge a candidate on the frozen test rows.
+
+    Parameters
+    ----------
+    candidate, uncalibrated
+        The candidate's answers with and without its calibrator.
+    champion
+        The present champion's answers on the same rows; ``None`` if there is no champion.
+    others
+        More predictors to be measured, for the ladder; they decide nothing.
+    groups
+        Values of the column ``evaluation.bootstrap.by``, shape (N,).
+
+    Raises
+    ------
+    UseCaseError
+        A rule asks for a metric that the task does not have, or a predictor has a name that the gate uses itself.
+    DataError
+        The rows do not define a figure that decides.
+    """
+    predictors = {CANDIDATE: candidate, UNCALIBRATED: uncalibrated, BASELINE: baseline}
+    if champion is not None:
+        predictors[CHAMPION] = champion
+    for name, answers in (others or {}).items():
+        if name in (CANDIDATE, UNCALIBRATED, BASELINE, CHAMPION):
+            raise UseCaseError(f"{use_case}: a predictor is called {name!r}, which the gate uses itself; rename it")
+        predictors[name] = answers
+    measured = compare(predictors, evaluation, groups=groups, seed=seed)
+    primary = evaluation.primary_for(candidate.task)
+    rules = []
+    if gate.enough_test_rows is not None:
+        rules.append(ask.enough_test_rows(measured, gate.enough_test_rows))
+    if gate.beats_baseline is not None:
+        rules.append(ask.beats_baseline(measured, gate.beats_baseline, primary))
+    if gate.not_worse_than_champion is not None:
+        rules.append(ask.not_worse_than_champion(measured, gate.not_worse_than_champion, primary))
+    if gate.calibrated is not None:
+        rules.extend(ask.calibrated(measured, gate.calibrated, candidate))
+    failed = [rule for rule in rules if not rule.passed]
+    return GateReport(
+        verdict="refuse" if failed else "promote",
+        reasons=tuple(rule.why for rule in failed or rules),
+        use_case=use_case,
+        candidate=candidate_name,
+        primary=primary,
+        rules=tuple(rules),
+        improvements={
+            other: measured.improvement(CANDIDATE, other, primary)
+            for other in (BASELINE, CHAMPION)
+            if other in predictors
+        },
+        metrics=measured.table(),
+        undefined=measured.undefined(),
+        rows=measured.rows,
+        groups=measured.groups,
+        grouped_by=evaluation.bootstrap.by,
+        resamples=evaluation.bootstrap.resamples,
+        confidence=evaluation.bootstrap.confidence,
+        seed=seed,
+    )
