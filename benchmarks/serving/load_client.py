@@ -1,0 +1,174 @@
+"""A closed-loop HTTP load client that costs little enough to measure fast servers: raw sockets, requests built before.
+
+Each connection sends a request, waits for the whole answer, compares its bytes with the reference of that request, and
+sends the next one. An answer whose bytes differ is kept, and judged after the clock has stopped.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A request with the answer that is expected."""
+
+    request: bytes
+    answer: bytes
+
+
+@dataclass
+class Load:
+    """What was measured.
+
+    Attributes
+    ----------
+    latencies_s
+        One a request, unordered.
+    unexpected
+        ``(index of the exchange, status line, body)`` of answers that differ from the reference.
+    """
+
+    seconds: float = 0.0
+    latencies_s: list[float] = field(default_factory=list)
+    unexpected: list[tuple[int, bytes, bytes]] = field(default_factory=list)
+
+    @property
+    def requests_per_s(self) -> float:
+        return len(self.latencies_s) / self.seconds
+
+    def percentile_s(self, percent: float) -> float:
+        ordered = sorted(self.latencies_s)
+        return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+def post(path: str, body: bytes, headers: dict[str, str]) -> bytes:
+    """Return the bytes of a POST request on a kept connection."""
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost", "Content-Type: application/json", *headers_of(headers)]
+    return "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode() + body
+
+
+def headers_of(headers: dict[str, str]) -> list[str]:
+    return [f"{name}: {value}" for name, value in headers.items()]
+
+
+class _Connection:
+    __slots__ = ("buffer", "index", "needed", "sent_at", "socket")
+
+    def __init__(self, port: int, index: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.index = index
+        self.buffer = b""
+        self.needed = 0
+        self.sent_at = 0.0
+
+
+def ask(port: int, request: bytes) -> tuple[bytes, bytes]:
+    """Send one request; return status line and body."""
+    connection = _Connection(port, 0)
+    connection.socket.settimeout(60)
+    connection.socket.sendall(request)
+    buffer = b""
+    while True:
+        received = connection.socket.recv(1 << 20)
+        buffer += received
+        complete = _complete(buffer)
+        if complete or not received:
+            connection.socket.close()
+            return buffer.partition(b"\r\n")[0], _body(buffer)
+
+
+def drive(port: int, exchanges: Sequence[Exchange], *, connections: int, seconds: float) -> Load:
+    """Keep ``connections`` busy for ``seconds``."""
+    load = Load()
+    poll = select.epoll()
+    by_number: dict[int, _Connection] = {}
+    for place in range(connections):
+        connection = _Connection(port, place % len(exchanges))
+        by_number[connection.socket.fileno()] = connection
+        poll.register(connection.socket.fileno(), select.EPOLLIN)
+    now = time.perf_counter
+    latencies = load.latencies_s
+    started = now()
+    end = started + seconds
+    for connection in by_number.values():
+        connection.sent_at = now()
+        connection.socket.sendall(exchanges[connection.index].request)
+    open_requests = connections
+    while open_requests:
+        for number, _ in poll.poll(60):
+            connection = by_number[number]
+            received = connection.socket.recv(1 << 20)
+            if not received:
+                raise ConnectionError("the server closed a connection that was kept")
+            buffer = connection.buffer + received if connection.buffer else received
+            if not connection.needed:
+                connection.needed = _needed(buffer)
+            if not _is_complete(buffer, connection.needed):
+                connection.buffer = buffer
+                continue
+            at = now()
+            latencies.append(at - connection.sent_at)
+            exchange = exchanges[connection.index]
+            if not buffer.endswith(exchange.answer):
+                load.unexpected.append((connection.index, buffer.partition(b"\r\n")[0], _body(buffer)))
+            connection.buffer = b""
+            connection.needed = 0
+            connection.index += 1
+            if connection.index == len(exchanges):
+                connection.index = 0
+            if at < end:
+                connection.sent_at = now()
+                connection.socket.sendall(exchanges[connection.index].request)
+            else:
+                open_requests -= 1
+    load.seconds = now() - started
+    for connection in by_number.values():
+        connection.socket.close()
+    poll.close()
+    return load
+
+
+_CHUNKED = -1
+
+
+def _needed(buffer: bytes) -> int:
+    """Return how long the whole answer is; 0 if that is not known yet, -1 if it is chunked."""
+    head_end = buffer.find(b"\r\n\r\n")
+    if head_end < 0:
+        return 0
+    head = buffer[:head_end].lower()
+    place = head.find(b"content-length:")
+    if place < 0:
+        return _CHUNKED
+    return head_end + 4 + int(head[place + 15 :].split(b"\r\n", 1)[0])
+
+
+def _is_complete(buffer: bytes, needed: int) -> bool:
+    if needed == _CHUNKED:
+        return buffer.endswith(b"0\r\n\r\n")
+    return 0 < needed <= len(buffer)
+
+
+def _complete(buffer: bytes) -> bool:
+    return _is_complete(buffer, _needed(buffer))
+
+
+def _body(buffer: bytes) -> bytes:
+    head, _, body = buffer.partition(b"\r\n\r\n")
+    if b"transfer-encoding: chunked" not in head.lower():
+        return body
+    plain = b""
+    while body:
+        size, _, body = body.partition(b"\r\n")
+        length = int(size, 16)
+        plain += body[:length]
+        body = body[length + 2 :]
+        if not length:
+            break
+    return plain

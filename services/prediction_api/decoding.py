@@ -1,0 +1,203 @@
+"""From the bytes of a request to raw rows, checked against the contract.
+
+The contract becomes a typed decoder when a version is loaded, so a good request is parsed and checked in one
+pass (0.3 µs a row of 14 columns). A request that does not pass is read again by
+:mod:`prediction_api.explaining`, which is slow, lists everything that is wrong, and has the last word.
+
+A row is a tuple of values in the order of the contract's columns; ``None`` is a missing value.
+Numbers parse as float64 with correct rounding, so the number in a request and the one in a table are the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from aforo.contracts.prediction import PredictionContract
+from aforo.contracts.table import LARGEST_EXACT_INTEGER, ColumnContract
+from prediction_api.explaining import Row, explain
+from prediction_api.problems import Fault, Problem, pointer
+
+# Orders of columns whose decoder is kept; a client uses one or a few.
+_KEPT_ORDERS = 64
+
+
+class RowDecoder:
+    """Decodes ``{"rows": [{...}, ...]}`` and ``{"columns": [...], "data": [[...], ...]}`` for one contract.
+
+    Parameters
+    ----------
+    contract
+        What the model takes.
+    max_rows
+        Largest number of rows in one request.
+    """
+
+    def __init__(self, contract: PredictionContract, *, max_rows: int) -> None:
+        self._columns = contract.inputs
+        self._names = tuple(column.name for column in contract.inputs)
+        self._max_rows = max_rows
+        aliases = [f"c{i}" for i in range(len(self._columns))]  # a column may be called `class`
+        row = msgspec.defstruct(
+            "Row",
+            [
+                (alias, value_type(column), None) if column.nullable else (alias, value_type(column))
+                for alias, column in zip(aliases, self._columns, strict=True)
+            ],
+            rename=dict(zip(aliases, self._names, strict=True)),
+            kw_only=True,
+            forbid_unknown_fields=True,
+            gc=False,
+        )
+        request = msgspec.defstruct(
+            "Request",
+            [
+                ("rows", list[row] | msgspec.UnsetType, msgspec.UNSET),  # type: ignore[valid-type]
+                ("columns", list[str] | msgspec.UnsetType, msgspec.UNSET),
+                ("data", msgspec.Raw | msgspec.UnsetType, msgspec.UNSET),
+            ],
+            forbid_unknown_fields=True,
+        )
+        self._request = msgspec.json.Decoder(request)
+        self._orders: dict[tuple[str, ...], _OrderedRows] = {}
+
+    def decode(self, body: bytes) -> list[Row]:
+        """Return the rows of ``body``.
+
+        Raises
+        ------
+        Problem
+            ``malformed_json``, ``invalid_rows`` with every bad value, or ``too_many_rows``.
+        """
+        try:
+            request: Any = self._request.decode(body)
+            if request.rows is not msgspec.UNSET and request.columns is msgspec.UNSET is request.data:
+                rows = [msgspec.structs.astuple(row) for row in request.rows]
+            elif request.rows is msgspec.UNSET and request.columns is not msgspec.UNSET is not request.data:
+                rows = self._ordered(tuple(request.columns)).decode(request.data)
+            else:
+                rows = explain(body, self._columns)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _NotTheColumnsError):
+            rows = explain(body, self._columns)
+        return self.admit(rows)
+
+    def admit(self, rows: list[Row]) -> list[Row]:
+        """Return ``rows`` if there is at least one and not too many.
+
+        Raises
+        ------
+        Problem
+            ``invalid_rows`` or ``too_many_rows``.
+        """
+        if not rows:
+            raise Problem(
+                "invalid_rows",
+                "there are no rows; expected one or more",
+                faults=(Fault(pointer("rows"), "no_rows", "expected one row or more"),),
+            )
+        if len(rows) > self._max_rows:
+            raise Problem("too_many_rows", f"{len(rows):,} rows in one request; expected {self._max_rows:,} or fewer")
+        return rows
+
+    def _ordered(self, order: tuple[str, ...]) -> _OrderedRows:
+        decoder = self._orders.get(order)
+        if decoder is None:
+            if len(self._orders) >= _KEPT_ORDERS:
+                self._orders.clear()
+            decoder = self._orders[order] = _OrderedRows(self._columns, order)
+        return decoder
+
+
+class _NotTheColumnsError(Exception):
+    """The names in ``columns`` are not those of the contract."""
+
+
+class _OrderedRows:
+    """Decodes ``data`` whose values come in the order of ``columns``."""
+
+    def __init__(self, columns: Sequence[ColumnContract], order: tuple[str, ...]) -> None:
+        by_name = {column.name: column for column in columns}
+        if (
+            len(set(order)) != len(order)
+            or any(name not in by_name for name in order)
+            or any(column.name not in order and not column.nullable for column in columns)
+        ):
+            raise _NotTheColumnsError
+        types = tuple(value_type(by_name[name]) for name in order)
+        self._decoder: msgspec.json.Decoder[list[Row]] = msgspec.json.Decoder(list[tuple[types]])  # type: ignore[valid-type]
+        self._sort: Callable[[Row], Row] | None = None
+        names = tuple(by_name)
+        if order != names:
+            places = [order.index(name) if name in order else None for name in names]
+            self._sort = lambda row: tuple([None if place is None else row[place] for place in places])
+
+    def decode(self, data: msgspec.Raw) -> list[Row]:
+        rows = self._decoder.decode(data)
+        return rows if self._sort is None else [self._sort(row) for row in rows]
+
+
+def value_type(column: ColumnContract) -> Any:
+    """Return the type that admits exactly the values that ``column`` allows."""
+    admitted: Any
+    if column.type == "string":
+        if column.categories is not None:
+            admitted = Literal[(*column.categories, "") if column.nullable else column.categories]
+        else:
+            admitted = str if column.nullable else Annotated[str, msgspec.Meta(min_length=1)]
+    elif column.type == "boolean":
+        admitted = bool
+    elif column.type == "integer":
+        low, high = integer_bounds(column)
+        admitted = Annotated[int, msgspec.Meta(ge=low, le=high)]
+    else:
+        admitted = Annotated[float, msgspec.Meta(ge=column.minimum, le=column.maximum)]
+    return admitted | None if column.nullable else admitted
+
+
+def integer_bounds(column: ColumnContract) -> tuple[int, int]:
+    """Return the smallest and largest integer that ``column`` allows; float64 counts exactly up to 2**53."""
+    low = -LARGEST_EXACT_INTEGER if column.minimum is None else math.ceil(column.minimum)
+    high = LARGEST_EXACT_INTEGER if column.maximum is None else math.floor(column.maximum)
+    return max(low, -LARGEST_EXACT_INTEGER), min(high, LARGEST_EXACT_INTEGER)
+
+
+class ColumnFiller:
+    """Turns rows into the graph's inputs, in few calls whatever the number of columns."""
+
+    def __init__(self, contract: PredictionContract) -> None:
+        columns = list(enumerate(contract.inputs))
+        texts = [(place, column) for place, column in columns if column.type == "string"]
+        numbers = [(place, column) for place, column in columns if column.type != "string"]
+        self._text_places = [place for place, _ in texts]
+        self._text_names = [column.name for _, column in texts]
+        self._number_places = [place for place, _ in numbers]
+        self._number_names = [column.name for _, column in numbers]
+
+    def fill(self, rows: Sequence[Row]) -> dict[str, NDArray[Any]]:
+        """Return one array of shape (N, 1) a column.
+
+        Parameters
+        ----------
+        rows
+            N tuples in the order of the contract's columns.
+
+        Returns
+        -------
+        dict
+            Object arrays of ``str`` with "" for a missing string; float64 with NaN for a missing number.
+        """
+        columns = list(zip(*rows, strict=True))
+        inputs: dict[str, NDArray[Any]] = {}
+        if self._text_places:
+            texts = [[value or "" for value in columns[place]] for place in self._text_places]
+            inputs.update(zip(self._text_names, np.array(texts, dtype=object)[:, :, None], strict=True))
+        if self._number_places:
+            # numpy reads None as NaN, and True as 1.
+            numbers = np.array([columns[place] for place in self._number_places], dtype=np.float64)
+            inputs.update(zip(self._number_names, numbers[:, :, None], strict=True))
+        return inputs

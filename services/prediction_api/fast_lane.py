@@ -1,0 +1,173 @@
+"""The fast lane: plain prediction requests are answered within the connection's own callbacks.
+
+uvicorn gives every request a task, a scope and two messages, which costs more than predicting a row. A request of
+known length, with nothing unusual about it, is decoded where its last byte arrives, scored with all others that arrived
+in the same turn of the event loop, and its answer written in one piece. Every other request takes the usual road, with
+the same steps (:class:`~prediction_api.predicting.Predicting`) and the same answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+from uvicorn.server import ServerState
+
+from prediction_api.answers import Prediction
+from prediction_api.batching import Batcher
+from prediction_api.http_protocol import GuardedProtocol
+from prediction_api.predicting import HttpResponse, Predicting, PredictionRequest
+from prediction_api.protocols.protocol import Exchange
+
+
+class FastLaneProtocol(GuardedProtocol):
+    """One connection.
+
+    Attributes
+    ----------
+    predicting
+        Set on a subclass by :func:`fast_lane`.
+    """
+
+    predicting: Predicting
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._request: PredictionRequest | None = None
+        """The request in the fast lane, until it is answered."""
+        self._body: list[bytes] = []
+        self._batcher: Batcher | None = None
+        self._keeps_alive = True
+
+    def on_message_begin(self) -> None:
+        if self._batcher is not None:
+            self._batcher.flush()  # a pipelined request: the one before it is answered first
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        if not self._is_refused and self._take():
+            self._has_headers = True
+            self._body = []
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if self._request is None:
+            super().on_body(body)
+        else:
+            self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        if self._request is None:
+            super().on_message_complete()
+            return
+        self._begun_at = None
+        if not self._is_refused:
+            self._predict(self._request)
+
+    def shutdown(self) -> None:
+        if self._request is not None:
+            self._keeps_alive = False
+        else:
+            super().shutdown()
+
+    def _take(self) -> bool:
+        """Whether the request may go in the fast lane; if so, note it."""
+        if (
+            self.parser.get_method() != b"POST"
+            or (self.cycle is not None and not self.cycle.response_complete)
+            or self.pipeline
+            or self._request is not None
+            or self.flow.write_paused
+            or self.expect_100_continue
+            or not self.url.isascii()
+            or b"%" in self.url
+        ):
+            return False
+        target = self.predicting.target(self.url.decode("ascii"))
+        if target is None:
+            return False
+        headers = dict(self.headers)
+        length = headers.get(b"content-length")
+        if (
+            length is None
+            or int(length) > self.predicting.limits.max_body_bytes
+            or b"content-encoding" in headers
+            or b"transfer-encoding" in headers
+            or b"upgrade" in headers
+        ):
+            return False
+        served = self.predicting.models.find(target.model, target.version, target.alias)
+        if served is None:
+            return False
+        self._request = PredictionRequest(target, headers)
+        self._request.served = served
+        return True
+
+    def _predict(self, request: PredictionRequest) -> None:
+        served = request.served
+        self._keeps_alive = self._keeps_alive and self.parser.should_keep_alive()
+        try:
+            if served is None:
+                raise AssertionError("a request in the fast lane has its version")
+            self.predicting.admit(request)
+            body, self._body = b"".join(self._body), []
+            exchange = request.target.protocol.read(body, request.headers, served)
+
+            def done(predictions: list[Prediction] | None, error: Exception | None) -> None:
+                self._finish(request, exchange, predictions, error)
+
+            self._batcher = served.batcher
+            deadline = request.started + self.predicting.limits.deadline_s
+            served.batcher.enqueue(exchange.rows, deadline, done, is_gone=self.transport.is_closing)
+        except Exception as error:  # refused in one place, whatever it is
+            self._write(self.predicting.refuse(request, error))
+
+    def _finish(
+        self,
+        request: PredictionRequest,
+        exchange: Exchange,
+        predictions: list[Prediction] | None,
+        error: Exception | None,
+    ) -> None:
+        if predictions is None:
+            self._write(self.predicting.refuse(request, error or AssertionError("neither predictions nor an error")))
+            return
+        try:
+            response = self.predicting.answer(request, exchange, predictions)
+        except Exception as failure:
+            response = self.predicting.refuse(request, failure)
+        self._write(response)
+
+    def _write(self, response: HttpResponse) -> None:
+        self._request = None
+        self._batcher = None
+        self._idle_since = time.monotonic()
+        self.server_state.total_requests += 1
+        if self.transport is None or self.transport.is_closing():
+            return
+        parts = [STATUS_LINE[response.status]]
+        for name, value in self.server_state.default_headers:
+            parts += (name, b": ", value, b"\r\n")
+        for name, value in response.headers:
+            parts += (name, b": ", value, b"\r\n")
+            if name == b"connection":
+                self._keeps_alive = False
+        parts += (b"\r\n" if self._keeps_alive else b"connection: close\r\n\r\n", response.body)
+        self.transport.write(b"".join(parts))
+        if not self._keeps_alive:
+            self.transport.close()
+
+
+def fast_lane(predicting: Predicting) -> type[FastLaneProtocol]:
+    """Return the protocol of connections whose predictions ``predicting`` makes."""
+    return type("FastLaneProtocol", (FastLaneProtocol,), {"limits": predicting.limits, "predicting": predicting})

@@ -1,0 +1,334 @@
+"""The road of one prediction request, taken ahead of the web framework.
+
+Routing, keys and headers cost a few microseconds here, and several times the model's own time in the framework's middle
+layers. The routes are documented in the same OpenAPI page as all others (:mod:`prediction_api.openapi`).
+
+===================================================== ===========================
+path                                                  protocol
+===================================================== ===========================
+``/models/{name}[/versions/{v} | /aliases/{a}]/predict``     ours
+``/models/{name}[/versions/{v} | /aliases/{a}]/invocations`` MLflow's scoring protocol
+``/v2/models/{name}[/versions/{v}]/infer``                   Open Inference Protocol v2
+===================================================== ===========================
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import re
+import secrets
+import time
+import zlib
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any, NamedTuple
+
+from prediction_api.answers import Prediction
+from prediction_api.api_keys import ApiKeys
+from prediction_api.metrics import Metrics
+from prediction_api.options import Limits
+from prediction_api.problems import PROBLEM_JSON, Problem
+from prediction_api.protocols.inference_v2 import InferenceProtocol
+from prediction_api.protocols.mlflow_scoring import ScoringProtocol
+from prediction_api.protocols.native import NativeProtocol
+from prediction_api.protocols.protocol import Exchange, PredictionProtocol
+from prediction_api.served_models import ServedModels
+from prediction_api.served_version import ServedVersion
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+logger = logging.getLogger(__name__)
+
+_PATH = re.compile(
+    r"/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+)|/aliases/(?P<alias>[^/]+))?/(?P<verb>predict|invocations)"
+    r"|/v2/models/(?P<v2_name>[^/]+)(?:/versions/(?P<v2_version>[^/]+))?/(?P<v2_verb>infer)"
+)
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+_KEPT_PATHS = 1_024
+# Compressing a short answer costs both sides more than it saves.
+_LEAST_COMPRESSED_BYTES = 8_192
+
+
+class Target(NamedTuple):
+    """What a path asks for."""
+
+    protocol: PredictionProtocol
+    model: str
+    version: str | None
+    alias: str | None
+
+
+class PredictionRequest:
+    """One request on its way."""
+
+    __slots__ = ("headers", "id", "served", "started", "target")
+
+    def __init__(self, target: Target, headers: Mapping[bytes, bytes]) -> None:
+        self.started = time.perf_counter()
+        self.target = target
+        self.headers = headers
+        self.id = request_id_of(headers)
+        self.served: ServedVersion | None = None
+
+
+class HttpResponse(NamedTuple):
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+class Predicting:
+    """An ASGI application for the prediction routes alone, and the steps of one request for the fast lane.
+
+    Parameters
+    ----------
+    models
+        What can answer.
+    keys
+        Who may ask.
+    """
+
+    def __init__(self, models: ServedModels, keys: ApiKeys, limits: Limits, metrics: Metrics) -> None:
+        self.models = models
+        self._keys = keys
+        self.limits = limits
+        self._metrics = metrics
+        self._protocols: dict[str, PredictionProtocol] = {
+            "predict": NativeProtocol(),
+            "invocations": ScoringProtocol(),
+            "infer": InferenceProtocol(),
+        }
+        self._targets: dict[str, Target] = {}
+
+    def target(self, path: str) -> Target | None:
+        """Return what ``path`` asks for, or ``None`` if it is no prediction route."""
+        target = self._targets.get(path)
+        if target is None and path.endswith(("/predict", "/infer", "/invocations")):
+            found = _PATH.fullmatch(path)
+            if found is None:
+                return None
+            if len(self._targets) >= _KEPT_PATHS:
+                self._targets.clear()
+            target = self._targets[path] = Target(
+                self._protocols[found["verb"] or found["v2_verb"]],
+                found["name"] or found["v2_name"],
+                found["version"] or found["v2_version"],
+                found["alias"],
+            )
+        return target
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, target: Target) -> None:
+        request = PredictionRequest(target, dict(scope["headers"]))
+        try:
+            if scope["method"] != "POST":
+                raise Problem(
+                    "method_not_allowed", f"{scope['method']} is not understood here", headers={"Allow": "POST"}
+                )
+            self.admit(request)
+            body = await read_body(request.headers, receive, self.limits.max_body_bytes)
+            request.served = self.models.find(target.model, target.version, target.alias) or await self.models.obtain(
+                target.model, target.version, target.alias
+            )
+            exchange = target.protocol.read(body, request.headers, request.served)
+            predictions = await request.served.batcher.submit(exchange.rows, request.started + self.limits.deadline_s)
+            response = self.answer(request, exchange, predictions)
+        except ClientGoneError:
+            return
+        except Exception as error:
+            response = self.refuse(request, error)
+        await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
+        await send({"type": "http.response.body", "body": response.body})
+
+    def admit(self, request: PredictionRequest) -> None:
+        """Check the request's key and headers.
+
+        Raises
+        ------
+        Problem
+            It may not be answered.
+        """
+        self._keys.admit(request.headers, "predict")
+        refuse_other_media(request.headers)
+
+    def answer(self, request: PredictionRequest, exchange: Exchange, predictions: list[Prediction]) -> HttpResponse:
+        """Return the answer to a request that went well."""
+        body = exchange.answer(predictions, request.id)
+        headers = [(b"content-type", b"application/json"), (b"x-request-id", request.id.encode())]
+        if len(body) >= _LEAST_COMPRESSED_BYTES and b"gzip" in request.headers.get(b"accept-encoding", b""):
+            body = gzip(body)
+            headers += [(b"content-encoding", b"gzip"), (b"vary", b"accept-encoding")]
+        headers.append((b"content-length", b"%d" % len(body)))
+        self._count(request, 200, rows=len(predictions))
+        return HttpResponse(200, headers, body)
+
+    def refuse(self, request: PredictionRequest, error: Exception) -> HttpResponse:
+        """Return the answer to a request that went wrong; a fault of ours is logged."""
+        if not isinstance(error, Problem):
+            logger.error(
+                "prediction failed",
+                extra={"model": request.target.model, "request_id": request.id},
+                exc_info=error,
+            )
+            error = Problem("internal_error", "the service could not answer; its log has this request's id")
+        body = request.target.protocol.problem(error, request.id)
+        headers = [*problem_headers(error, request.id), (b"content-length", b"%d" % len(body))]
+        self._metrics.count("aforo_refusals_total", error.code)
+        self._count(request, error.status, rows=0)
+        return HttpResponse(error.status, headers, body)
+
+    def _count(self, request: PredictionRequest, status: int, *, rows: int) -> None:
+        protocol = request.target.protocol.name
+        # A name that does not exist is the client's choice of text, and must not become a label.
+        model, version = (request.served.model, request.served.version) if request.served else ("", "")
+        if rows:
+            self._metrics.count("aforo_rows_total", model, version, by=rows)
+        self._metrics.count("aforo_requests_total", protocol, model, version, str(status))
+        seconds = time.perf_counter() - request.started
+        self._metrics.histogram("aforo_request_seconds", protocol, model).observe(seconds)
+
+
+class ClientGoneError(Exception):
+    """The client closed the connection before its request was complete."""
+
+
+_process = secrets.token_hex(6)
+_numbers = itertools.count()
+
+
+def request_id_of(headers: Mapping[bytes, bytes]) -> str:
+    """Return the client's ``X-Request-ID`` if it is one of plain signs, else a new one."""
+    own = headers.get(b"x-request-id")
+    if own is not None and _REQUEST_ID.fullmatch(own):
+        return own.decode("ascii")
+    return f"{_process}-{next(_numbers):x}"
+
+
+def forget_parent() -> None:
+    """Give this process its own request ids, after a fork."""
+    global _process
+    _process = secrets.token_hex(6)
+
+
+def problem_headers(problem: Problem, request_id: str) -> list[tuple[bytes, bytes]]:
+    """Return the response headers of a refusal, without its length."""
+    headers = [(b"content-type", PROBLEM_JSON), (b"x-request-id", request_id.encode())]
+    headers += [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
+    if problem.code in ("body_too_large", "malformed_encoding", "request_timeout"):
+        headers.append((b"connection", b"close"))  # what is left of the body is not read
+    return headers
+
+
+def refuse_other_media(headers: Mapping[bytes, bytes]) -> None:
+    """Check ``Content-Type`` and ``Accept``.
+
+    Raises
+    ------
+    Problem
+        ``unsupported_media_type`` or ``not_acceptable``.
+    """
+    content_type = headers.get(b"content-type")
+    if content_type is not None and content_type != b"application/json":
+        kind, _, parameters = content_type.lower().partition(b";")
+        kind = kind.strip()
+        binary_tensors = kind == b"application/octet-stream" and b"inference-header-content-length" in headers
+        is_utf8 = not parameters.strip() or parameters.replace(b'"', b"").strip() in (b"charset=utf-8", b"charset=utf8")
+        is_json = kind == b"application/json" or (kind.startswith(b"application/") and kind.endswith(b"+json"))
+        if not ((is_json and is_utf8) or binary_tensors):
+            raise Problem(
+                "unsupported_media_type",
+                f"Content-Type is {_shown(content_type)}; expected application/json in UTF-8",
+                headers={"Accept-Post": "application/json"},
+            )
+    accept = headers.get(b"accept")
+    if accept is not None and accept != b"*/*" and not _accepts_json(accept):
+        raise Problem("not_acceptable", f"Accept is {_shown(accept)}; the answer is application/json")
+
+
+def _accepts_json(accept: bytes) -> bool:
+    for choice in accept.lower().split(b","):
+        kind, *parameters = (part.strip() for part in choice.split(b";"))
+        refused = any(parameter in (b"q=0", b"q=0.0", b"q=0.00", b"q=0.000") for parameter in parameters)
+        if kind in (b"*/*", b"application/*", b"application/json", b"application/octet-stream") and not refused:
+            return True
+    return not accept.strip()
+
+
+async def read_body(headers: Mapping[bytes, bytes], receive: Receive, max_bytes: int) -> bytes:
+    """Return the whole body, decompressed.
+
+    Raises
+    ------
+    Problem
+        ``body_too_large``, ``unsupported_media_type`` or ``malformed_encoding``.
+    ClientGoneError
+        The rest of the body will not come.
+    """
+    announced = headers.get(b"content-length")
+    if announced is not None and int(announced) > max_bytes:
+        raise _too_large(max_bytes)
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientGoneError
+    body: bytes = message.get("body", b"")
+    if message.get("more_body"):
+        parts = [body]
+        size = len(body)
+        while message.get("more_body"):
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGoneError
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > max_bytes:
+                raise _too_large(max_bytes)
+        body = b"".join(parts)
+    encoding = headers.get(b"content-encoding")
+    if encoding is None or encoding == b"identity":
+        if len(body) > max_bytes:
+            raise _too_large(max_bytes)
+        return body
+    return decompress(body, encoding, max_bytes)
+
+
+def decompress(body: bytes, encoding: bytes, max_bytes: int) -> bytes:
+    """Return ``body`` decompressed, and never more than ``max_bytes`` of it.
+
+    Raises
+    ------
+    Problem
+        ``unsupported_media_type``, ``malformed_encoding`` or ``body_too_large``.
+    """
+    windows = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
+    bits = windows.get(encoding.strip().lower())
+    if bits is None:
+        raise Problem(
+            "unsupported_media_type",
+            f"Content-Encoding is {_shown(encoding)}; expected gzip, deflate or none",
+            headers={"Accept-Encoding": "gzip, deflate"},
+        )
+    inflate = zlib.decompressobj(bits)
+    try:
+        plain = inflate.decompress(body, max_bytes + 1)
+    except zlib.error as error:
+        raise Problem("malformed_encoding", f"the body is not valid {_shown(encoding)}: {error}") from error
+    if len(plain) > max_bytes:
+        raise _too_large(max_bytes)
+    if not inflate.eof or inflate.unused_data:
+        raise Problem("malformed_encoding", f"the body is not one complete {_shown(encoding)} stream")
+    return plain
+
+
+def gzip(body: bytes) -> bytes:
+    """Return ``body`` compressed, quickly rather than well."""
+    deflate = zlib.compressobj(1, zlib.DEFLATED, 31)
+    return deflate.compress(body) + deflate.flush()
+
+
+def _too_large(max_bytes: int) -> Problem:
+    return Problem("body_too_large", f"expected {max_bytes:,} bytes or fewer, also after decompression")
+
+
+def _shown(value: bytes) -> str:
+    return repr(value[:80].decode("latin-1"))

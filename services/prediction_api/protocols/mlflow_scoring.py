@@ -1,0 +1,209 @@
+"""MLflow's scoring protocol: ``/invocations`` in its four JSON shapes.
+
+::
+
+    {"dataframe_split": {"columns": [...], "data": [[...]]}}
+    {"dataframe_records": [{...}, ...]}
+    {"instances": [{...}, ...]}
+    {"inputs": {"column": [...], ...}}   or a list of objects
+
+MLflow's client writes missing values as ``NaN``, which stands for a missing value here. The answer is what the model
+gives in ``mlflow.pyfunc``, as records: ``{"predictions": [{...}, ...]}``.
+
+References
+----------
+https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import orjson
+
+from aforo.contracts.prediction import PredictionContract
+from aforo.contracts.table import ColumnContract
+from prediction_api.answers import Prediction
+from prediction_api.explaining import Faults, Row, Value, check_value, kind_of, parse
+from prediction_api.problems import Problem, pointer
+from prediction_api.served_version import ServedVersion
+
+_SHAPES = ("dataframe_split", "dataframe_records", "instances", "inputs")
+_SPLIT_FIELDS = frozenset(("columns", "data", "index"))
+
+
+class ScoringProtocol:
+    """Scoring requests of MLflow."""
+
+    name = "mlflow"
+
+    def read(self, body: bytes, _: Mapping[bytes, bytes], served: ServedVersion) -> ScoringExchange:
+        document = parse(body)
+        faults = Faults()
+        rows: list[Row] = []
+        shapes = [shape for shape in _SHAPES if isinstance(document, dict) and shape in document]
+        if len(shapes) != 1:
+            faults.add("", "wrong_shape", f"expected an object with one of {', '.join(_SHAPES)}")
+        else:
+            for key in sorted(document.keys() - {shapes[0], "params"}):
+                faults.add(pointer(key), "unknown_field", f"expected {shapes[0]} alone")
+            if document.get("params"):
+                faults.add(pointer("params"), "unknown_field", "the model takes no parameters")
+            rows = _rows(document[shapes[0]], shapes[0], served.contract, faults)
+        faults.raise_if_any()
+        return ScoringExchange(served.decoder.admit(rows), served)
+
+    def problem(self, problem: Problem, request_id: str) -> bytes:
+        """Return the problem with MLflow's own ``error_code`` and ``message`` added."""
+        codes = {404: "RESOURCE_DOES_NOT_EXIST", 429: "REQUEST_LIMIT_EXCEEDED", 503: "TEMPORARILY_UNAVAILABLE"}
+        error_code = codes.get(problem.status, "INTERNAL_ERROR" if problem.status >= 500 else "BAD_REQUEST")
+        added = orjson.dumps({"error_code": error_code, "message": problem.detail})
+        return problem.body(request_id)[:-1] + b"," + added[1:]
+
+
+class ScoringExchange:
+    """One scoring request."""
+
+    __slots__ = ("_served", "rows")
+
+    def __init__(self, rows: Sequence[Row], served: ServedVersion) -> None:
+        self.rows = rows
+        self._served = served
+
+    def answer(self, predictions: Sequence[Prediction], _: str) -> bytes:
+        contract = self._served.contract
+        return orjson.dumps({"predictions": [record(prediction, contract) for prediction in predictions]})
+
+
+def record(prediction: Prediction, contract: PredictionContract) -> dict[str, Any]:
+    """Return one prediction as a flat record, column by column what ``mlflow.pyfunc`` gives."""
+    if contract.task == "regression":
+        lower, upper = msgspec.structs.astuple(prediction.interval) if prediction.interval else (None, None)
+        return {"value": prediction.value, "lower": lower, "upper": upper}
+    probabilities = (
+        msgspec.structs.astuple(prediction.probabilities)
+        if prediction.probabilities
+        else (None,) * len(contract.classes)
+    )
+    return {
+        **{f"probability_{name}": value for name, value in zip(contract.classes, probabilities, strict=True)},
+        "label": prediction.label,
+    }
+
+
+def _rows(content: object, shape: str, contract: PredictionContract, faults: Faults) -> list[Row]:
+    if shape == "dataframe_split":
+        return _split_rows(content, contract, faults)
+    if shape == "inputs" and isinstance(content, dict):
+        return _column_rows(content, contract, faults)
+    if not isinstance(content, list):
+        faults.add(pointer(shape), "wrong_type", f"expected an array of objects, got {kind_of(content)}")
+        return []
+    rows = []
+    for number, row in enumerate(content):
+        if not isinstance(row, dict):
+            faults.add(pointer(shape, number), "wrong_type", f"expected an object, got {kind_of(row)}")
+            continue
+        _refuse_unknown(row, contract, faults, shape, number)
+        rows.append(
+            tuple(_value(row, column, pointer(shape, number, column.name), faults) for column in contract.inputs)
+        )
+    return rows
+
+
+def _split_rows(content: object, contract: PredictionContract, faults: Faults) -> list[Row]:
+    where = "dataframe_split"
+    if not isinstance(content, dict) or not content.keys() <= _SPLIT_FIELDS:
+        faults.add(pointer(where), "wrong_shape", "expected an object with columns, data and at most index")
+        return []
+    order, data = content.get("columns"), content.get("data")
+    if not isinstance(order, list) or not all(isinstance(name, str) for name in order):
+        faults.add(pointer(where, "columns"), "wrong_type", "expected an array of column names")
+        return []
+    if not isinstance(data, list):
+        faults.add(pointer(where, "data"), "wrong_type", f"expected an array of arrays, got {kind_of(data)}")
+        return []
+    names = {column.name for column in contract.inputs}
+    for place, name in enumerate(order):
+        if name not in names:
+            faults.add(pointer(where, "columns", place), "unknown_field", f"the model takes {', '.join(sorted(names))}")
+        elif name in order[:place]:
+            faults.add(pointer(where, "columns", place), "repeated_field", f"{name} is there already")
+    for column in contract.inputs:
+        if column.name not in order and not column.nullable:
+            faults.add(pointer(where, "columns"), "missing_field", f"{column.name} is missing")
+    if faults.count:
+        return []
+    places = {name: place for place, name in enumerate(order)}
+    rows = []
+    for number, values in enumerate(data):
+        if not isinstance(values, list) or len(values) != len(order):
+            faults.add(pointer(where, "data", number), "wrong_length", f"expected an array of {len(order)} values")
+            continue
+        rows.append(
+            tuple(
+                None
+                if column.name not in places
+                else check_value(
+                    _missing(values[places[column.name]]),
+                    column,
+                    pointer(where, "data", number, places[column.name]),
+                    faults,
+                )
+                for column in contract.inputs
+            )
+        )
+    return rows
+
+
+def _column_rows(content: dict[str, Any], contract: PredictionContract, faults: Faults) -> list[Row]:
+    _refuse_unknown(content, contract, faults, "inputs")
+    lengths = set()
+    columns: dict[str, list[Value]] = {}
+    for column in contract.inputs:
+        place = pointer("inputs", column.name)
+        if column.name not in content:
+            if not column.nullable:
+                faults.add(place, "missing_field", f"{column.name} is missing")
+            continue
+        values = content[column.name]
+        if not isinstance(values, list):
+            faults.add(place, "wrong_type", f"expected an array, got {kind_of(values)}")
+            continue
+        lengths.add(len(values))
+        columns[column.name] = [
+            check_value(
+                _missing(value[0] if isinstance(value, list) and len(value) == 1 else value),
+                column,
+                pointer("inputs", column.name, number),
+                faults,
+            )
+            for number, value in enumerate(values)
+        ]
+    if len(lengths) > 1:
+        faults.add(pointer("inputs"), "wrong_length", f"columns of different lengths: {sorted(lengths)}")
+    if faults.count or not lengths:
+        return []
+    missing: list[Value] = [None] * max(lengths)
+    return list(zip(*(columns.get(column.name, missing) for column in contract.inputs), strict=True))
+
+
+def _value(row: dict[str, Any], column: ColumnContract, place: str, faults: Faults) -> Value:
+    if column.name not in row and not column.nullable:
+        faults.add(place, "missing_field", f"{column.name} is missing")
+        return None
+    return check_value(_missing(row.get(column.name)), column, place, faults)
+
+
+def _missing(value: object) -> object:
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _refuse_unknown(row: Mapping[str, Any], contract: PredictionContract, faults: Faults, *where: str | int) -> None:
+    names = {column.name for column in contract.inputs}
+    for key in row:
+        if key not in names:
+            faults.add(pointer(*where, key), "unknown_field", f"the model takes {', '.join(sorted(names))}")

@@ -1,0 +1,121 @@
+"""One version of one model, in memory and proven to answer as it did when it was made."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aforo.contracts.prediction import PredictionContract
+from aforo.errors import BundleRefused
+from aforo.registry.bundle import GRAPH, Bundle, read_bundle
+from prediction_api.answers import Answers, Prediction
+from prediction_api.batching import Batcher, RowBudget
+from prediction_api.decoding import ColumnFiller, RowDecoder
+from prediction_api.explaining import Row
+
+_TRIAL_ROWS = 32
+# How long a short request may have to wait for one slice of a long one.
+_SLICE_S = 0.002
+# From here on a call's own cost is a few percent, and a longer slice gains nothing.
+_MOST_SLICE_ROWS = 256
+_LEAST_SIZE_BYTES = 2**20
+
+
+class ServedVersion:
+    """Decodes, scores and answers for one version.
+
+    Made by :func:`load_version`, which checks it first.
+
+    Attributes
+    ----------
+    size_bytes
+        Estimate of what it holds in memory.
+    last_used
+        In seconds of ``time.monotonic``.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        version: str,
+        bundle: Bundle,
+        max_rows: int,
+        budget: RowBudget,
+        observe: Callable[[int], None],
+    ) -> None:
+        self.model = model
+        self.version = version
+        self.bundle = bundle
+        self.contract: PredictionContract = bundle.contract
+        # The graph is held parsed and optimised, beside what the runtime needs to run it.
+        self.size_bytes = 2 * (bundle.folder / GRAPH).stat().st_size + _LEAST_SIZE_BYTES
+        self.loaded_at = time.time()
+        self.last_used = time.monotonic()
+        self.decoder = RowDecoder(self.contract, max_rows=max_rows)
+        self.answers = Answers(self.contract, model=model, version=version)
+        self._fill = ColumnFiller(self.contract).fill
+        self._run = bundle.predictor.run
+        self.batcher = Batcher(self.score, budget, slice_rows=self._warm_up(), observe=observe)
+
+    def outputs(self, rows: Sequence[Row]) -> dict[str, NDArray[np.float64]]:
+        """Return the graph's outputs, one row of each array a row."""
+        return self._run(self._fill(rows))
+
+    def score(self, rows: Sequence[Row]) -> list[Prediction]:
+        """Return one prediction a row."""
+        return self.answers.predictions(self.outputs(rows))
+
+    def _warm_up(self) -> int:
+        """Score golden rows alone and together, so that the first request is as fast as the rest.
+
+        Returns
+        -------
+        int
+            How many rows one call may take without others waiting too long for it.
+        """
+        golden = self.bundle.golden.rows
+        rows: list[Row] = [tuple(row.get(column.name) for column in self.contract.inputs) for row in golden]
+        batch = (rows * (_TRIAL_ROWS // len(rows) + 1))[:_TRIAL_ROWS]
+        self.answers.encode(self.score(rows[:1]), "")
+        self.score(batch)
+        started = time.perf_counter()
+        self.score(batch)
+        row_s = (time.perf_counter() - started) / _TRIAL_ROWS
+        return max(1, min(_MOST_SLICE_ROWS, int(_SLICE_S / row_s)))
+
+
+def load_version(
+    model: str,
+    version: str,
+    folder: Path,
+    *,
+    key: bytes,
+    max_rows: int,
+    budget: RowBudget,
+    observe: Callable[[int], None],
+) -> ServedVersion:
+    """Load a bundle, after its signature, digests, contract and golden rows were found good.
+
+    Parameters
+    ----------
+    key
+        HMAC key of the bundle's signature.
+    budget, observe
+        See :class:`~prediction_api.batching.Batcher`.
+
+    Raises
+    ------
+    BundleRefused
+        A check failed; the message says which.
+    """
+    bundle = read_bundle(folder, key)
+    if not bundle.golden.rows:
+        raise BundleRefused(f"{folder}: there are no golden rows, so nothing shows that the graph works here")
+    if bundle.contract.use_case != model:
+        raise BundleRefused(f"{folder}: the bundle is of {bundle.contract.use_case!r}; expected one of {model!r}")
+    return ServedVersion(model=model, version=version, bundle=bundle, max_rows=max_rows, budget=budget, observe=observe)

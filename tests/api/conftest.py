@@ -1,0 +1,380 @@
+"""Small signed bundles with hand-made graphs, a local copy of them, and the real service in front of it.
+
+The binary graph computes ``yes = sigmoid(weight * (distance / 1000 + is_holiday) + origin's number + 0.1 * seats)``
+with 0 for a missing number of seats, so expected probabilities are worked out by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from aforo.contracts.prediction import GoldenRows, Lineage, PredictionContract, TaskKind
+from aforo.contracts.table import ColumnContract, Role
+from aforo.export.inference import GraphPredictor, columns_of
+from aforo.registry.bundle import write_bundle
+
+KEY = b"0123456789abcdef0123456789abcdef"
+ORIGINS = {"EWR": -1.0, "JFK": 0.0, "LGA": 1.0}
+INPUTS = (
+    ColumnContract(
+        name="origin", type="string", role=Role.FEATURE, categories=tuple(ORIGINS), description="Airport", example="JFK"
+    ),
+    ColumnContract(name="carrier", type="string", role=Role.FEATURE, nullable=True),
+    ColumnContract(name="distance", type="number", role=Role.FEATURE, minimum=0, maximum=12000, unit="mi"),
+    ColumnContract(name="seats", type="integer", role=Role.FEATURE, minimum=0, maximum=1000, nullable=True),
+    ColumnContract(name="is_holiday", type="boolean", role=Role.FEATURE),
+)
+ROW = {"origin": "JFK", "carrier": "B6", "distance": 500.0, "seats": 10, "is_holiday": True}
+GOLDEN = (ROW, {**ROW, "origin": "EWR", "carrier": None, "seats": None}, {**ROW, "is_holiday": False, "distance": 0})
+
+
+def contract_of(name: str, task: TaskKind, **changes: Any) -> PredictionContract:
+    """Return a contract over ``INPUTS``."""
+    classes = {"binary": ("no", "yes"), "multiclass": ("early", "late", "never"), "regression": ()}[task]
+    coverage = 0.9 if task == "regression" else None
+    return PredictionContract(
+        **{"use_case": name, "task": task, "target": "late", "inputs": INPUTS, "classes": classes, "coverage": coverage}
+        | changes
+    )
+
+
+def logit(row: dict[str, Any], weight: float) -> float:
+    """Return by hand what the graphs compute."""
+    seats = row.get("seats") or 0
+    return weight * (row["distance"] / 1000 + row["is_holiday"]) + ORIGINS[row["origin"]] + 0.1 * seats
+
+
+def probability(row: dict[str, Any], weight: float) -> float:
+    return 1 / (1 + math.exp(-logit(row, weight)))
+
+
+def graph_of(task: TaskKind, weight: float) -> bytes:
+    """Return the graph: its logit z gives sigmoid(z), softmax(0, z, 2z), or z with an interval of ±1."""
+
+    def constant(name: str, value: float) -> onnx.TensorProto:
+        return numpy_helper.from_array(np.array([[value]]), name)
+
+    def everywhere_the_same(operator: str, source: str, target: str) -> list[onnx.NodeProto]:
+        # The runtime computes a tail of fewer than 8 numbers by another code path, which may differ in the last bit.
+        return [
+            node("Unsqueeze", [source, "axis_2"], ["deep"]),
+            node("Mul", ["deep", "eight_ones"], ["wide"]),
+            node(operator, ["wide"], ["mapped"]),
+            node("Gather", ["mapped", "place_0"], [target], axis=2),
+        ]
+
+    node = helper.make_node
+    nodes = [
+        node(
+            "LabelEncoder",
+            ["origin"],
+            ["airport"],
+            domain="ai.onnx.ml",
+            keys_strings=list(ORIGINS),
+            values_tensor=numpy_helper.from_array(np.array(list(ORIGINS.values())), "values"),
+            default_tensor=numpy_helper.from_array(np.array([0.0]), "default"),
+        ),
+        # Read so that the column is an input of the graph; its value does not matter.
+        node("Equal", ["carrier", "nobody"], ["is_nobody"]),
+        node("Cast", ["is_nobody"], ["nobody_number"], to=TensorProto.DOUBLE),
+        node("Mul", ["nobody_number", "zero"], ["nothing"]),
+        node("IsNaN", ["seats"], ["no_seats"]),
+        node("Where", ["no_seats", "zero", "seats"], ["known_seats"]),
+        node("Mul", ["known_seats", "tenth"], ["seats_part"]),
+        node("Div", ["distance", "thousand"], ["miles"]),
+        node("Add", ["miles", "is_holiday"], ["sum"]),
+        node("Mul", ["sum", "weight"], ["weighted"]),
+        node("Add", ["weighted", "airport"], ["placed"]),
+        node("Add", ["placed", "seats_part"], ["seated"]),
+        node("Add", ["seated", "nothing"], ["z"]),
+    ]
+    width = {"binary": 2, "multiclass": 3, "regression": 1}[task]
+    name = "value" if task == "regression" else "probabilities"
+    outputs = [helper.make_tensor_value_info(name, TensorProto.DOUBLE, [None, width])]
+    if task == "binary":
+        nodes += [
+            *everywhere_the_same("Sigmoid", "z", "yes"),
+            node("Sub", ["one", "yes"], ["no"]),
+            node("Concat", ["no", "yes"], ["probabilities"], axis=1),
+        ]
+    elif task == "multiclass":
+        nodes += [
+            node("Mul", ["z", "zero"], ["first"]),
+            node("Add", ["z", "z"], ["third"]),
+            node("Concat", ["first", "z", "third"], ["scores"], axis=1),
+            *everywhere_the_same("Exp", "scores", "powers"),
+            node("ReduceSum", ["powers", "axis_1"], ["total"]),
+            node("Div", ["powers", "total"], ["probabilities"]),
+        ]
+    else:
+        outputs.append(helper.make_tensor_value_info("interval", TensorProto.DOUBLE, [None, 2]))
+        nodes += [
+            node("Identity", ["z"], ["value"]),
+            node("Sub", ["z", "one"], ["lower"]),
+            node("Add", ["z", "one"], ["upper"]),
+            node("Concat", ["lower", "upper"], ["interval"], axis=1),
+        ]
+    graph = helper.make_graph(
+        nodes,
+        "toy",
+        [
+            helper.make_tensor_value_info(
+                column.name, TensorProto.STRING if column.type == "string" else TensorProto.DOUBLE, [None, 1]
+            )
+            for column in INPUTS
+        ],
+        outputs,
+        [
+            constant("zero", 0.0),
+            constant("one", 1.0),
+            constant("tenth", 0.1),
+            constant("thousand", 1000.0),
+            constant("weight", weight),
+            numpy_helper.from_array(np.array([1]), "axis_1"),
+            numpy_helper.from_array(np.array([2]), "axis_2"),
+            numpy_helper.from_array(np.array(0), "place_0"),
+            numpy_helper.from_array(np.ones((1, 1, 8)), "eight_ones"),
+            helper.make_tensor("nobody", TensorProto.STRING, [1, 1], [b"nobody"]),
+        ],
+    )
+    opsets = [helper.make_opsetid("", 21), helper.make_opsetid("ai.onnx.ml", 4)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
+
+
+class LocalRegistry:
+    """A local copy as the downloader would write it.
+
+    Parameters
+    ----------
+    folder
+        Where the copy is.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.key_file = folder.parent / "signing.key"
+        self.key_file.write_bytes(KEY)
+
+    def add(
+        self,
+        name: str,
+        version: str,
+        *,
+        task: TaskKind = "binary",
+        weight: float = 1.0,
+        graph: bytes | None = None,
+        golden_shift: float = 0.0,
+        key: bytes = KEY,
+        **changes: Any,
+    ) -> Path:
+        """Write a version; ``golden_shift`` is added to what its golden rows are said to give."""
+        contract = contract_of(name, task, **changes)
+        graph = graph or graph_of(task, weight)
+        outputs = GraphPredictor(graph, contract).run(columns_of(GOLDEN, contract))
+        partial = self.folder / f".{name}-{version}"
+        write_bundle(
+            partial,
+            graph=graph,
+            contract=contract,
+            golden=GoldenRows(
+                rows=GOLDEN, outputs={k: tuple(map(tuple, (v + golden_shift).tolist())) for k, v in outputs.items()}
+            ),
+            lineage=Lineage(
+                run_key="2026-01-31",
+                snapshot_id="a" * 64,
+                split_digest="b" * 64,
+                code_digest="c" * 64,
+                code_commit=None,
+                lock_digest="d" * 64,
+                use_case_digest="e" * 64,
+                seed=0,
+            ),
+            candidate="linear",
+            metrics={"brier": 0.1},
+            key=key,
+            attachments={"report.json": b'{"verdict": "promote"}'},
+        )
+        folder = self.folder / name / version
+        folder.parent.mkdir(exist_ok=True)
+        return partial.rename(folder)
+
+    def point(self, name: str, **aliases: str) -> None:
+        """Set the aliases of a model, all at once."""
+        partial = self.folder / name / ".aliases.json"
+        partial.write_text(json.dumps(aliases))
+        partial.replace(self.folder / name / "aliases.json")
+
+    def synced(self, at: float, error: str | None = None) -> None:
+        (self.folder / "status.json").write_text(json.dumps({"synced_at": at, "error": error}))
+
+
+@dataclass
+class Service:
+    """A running service.
+
+    Attributes
+    ----------
+    process
+        The supervisor.
+    log
+        File with its standard error.
+    """
+
+    url: str
+    process: subprocess.Popen[str]
+    log: Path
+    seconds_to_listen: float
+
+    def client(self, **options: Any) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=30, trust_env=False, **options)
+
+    def wait_until(self, condition: Callable[[httpx.Client], bool], timeout_s: float = 20) -> None:
+        """Wait until ``condition`` is true of the running service."""
+        end = time.monotonic() + timeout_s
+        with self.client() as client:
+            while time.monotonic() < end:
+                try:
+                    if condition(client):
+                        return
+                except httpx.TransportError:
+                    pass
+                time.sleep(0.02)
+        raise AssertionError(f"it never came true; the log says:\n{self.log.read_text()}")
+
+
+_PROGRAM = """
+import json, sys
+from pathlib import Path
+from aforo import logs
+from prediction_api.options import Limits, ServeOptions
+from prediction_api.server import serve
+
+order = json.loads(sys.argv[1])
+logs.configure("json")
+for name in ("mirror", "signing_key_file", "api_keys_file"):
+    if order.get(name):
+        order[name] = Path(order[name])
+order["limits"] = Limits(**order.get("limits", {}))
+serve(ServeOptions(**order), on_listening=lambda url: print(url, flush=True))
+"""
+
+
+@contextmanager
+def running(registry: LocalRegistry, *, wait: bool = True, environment: dict[str, str] | None = None, **options: Any):
+    """Run the service on a free port until the end of the block."""
+    order = {
+        "port": 0,
+        "mirror": str(registry.folder),
+        "signing_key_file": str(registry.key_file),
+        "follow_registry": False,
+        "look_s": 0.05,
+        **options,
+    }
+    log = registry.folder.parent / f"service-{time.monotonic_ns()}.log"
+    started = time.perf_counter()
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM, json.dumps(order)],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, "TMPDIR": str(registry.folder.parent), **(environment or {})},
+        )
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().strip()
+            assert url, log.read_text()
+            service = Service(url, process, log, time.perf_counter() - started)
+            path = "/health/ready" if wait else "/health/live"
+            service.wait_until(lambda client: client.get(path).status_code == 200)
+            yield service
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            finally:
+                with_group_killed(process)
+                process.stdout.close()
+
+
+def with_group_killed(process: subprocess.Popen[str]) -> None:
+    """Leave nothing of the service running, whatever the test did to it."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(20)
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> LocalRegistry:
+    return LocalRegistry(tmp_path / "mirror")
+
+
+@pytest.fixture(scope="session")
+def shared_registry(tmp_path_factory: pytest.TempPathFactory) -> LocalRegistry:
+    """One model a task; ``flight_delay`` has two versions, an alias each, and one that no alias points at."""
+    registry = LocalRegistry(tmp_path_factory.mktemp("served") / "mirror")
+    registry.add("flight_delay", "1", weight=1.0)
+    registry.add("flight_delay", "2", weight=2.0)
+    registry.add("flight_delay", "3", weight=3.0, abstain_below=0.8)
+    registry.point("flight_delay", champion="1", challenger="2")
+    registry.add("outcome", "1", task="multiclass")
+    registry.point("outcome", champion="1")
+    registry.add("minutes", "1", task="regression", target_unit="min")
+    registry.point("minutes", champion="1")
+    registry.synced(time.time())
+    return registry
+
+
+@pytest.fixture(scope="session")
+def service(shared_registry: LocalRegistry) -> Iterator[Service]:
+    with running(shared_registry) as service:
+        yield service
+
+
+@pytest.fixture
+def client(service: Service) -> Iterator[httpx.Client]:
+    with service.client() as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def run_service() -> Callable[..., Any]:
+    """Give a test a service of its own."""
+    return running
+
+
+@pytest.fixture
+def row() -> dict[str, Any]:
+    """A row that every toy model accepts."""
+    return dict(ROW)
+
+
+@pytest.fixture
+def by_hand() -> Callable[[dict[str, Any], float], float]:
+    """Give the probability of ``yes`` for a row and the version's weight, worked out by hand."""
+    return probability
+
+
+@pytest.fixture
+def pointers() -> Callable[[httpx.Response], Sequence[tuple[str, str]]]:
+    """Give pointer and code of every bad value of a refused request."""
+    return lambda response: [(error["pointer"], error["code"]) for error in response.json()["errors"]]

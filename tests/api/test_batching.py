@@ -1,0 +1,178 @@
+"""What waits together is scored together; long requests do not block short ones; too much is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from prediction_api.batching import Batcher, RowBudget
+from prediction_api.problems import Problem
+
+
+class Scorer:
+    """Answers each row with itself, and remembers the sizes of the batches."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.sizes: list[int] = []
+        self.seconds = seconds
+
+    def __call__(self, rows):
+        self.sizes.append(len(rows))
+        time.sleep(self.seconds)
+        return list(rows)
+
+
+def batcher_of(scorer, *, max_rows=10_000, slice_rows=100, observe=lambda *_: None):
+    return Batcher(scorer, RowBudget(max_rows), slice_rows=slice_rows, observe=observe)
+
+
+def soon():
+    return time.perf_counter() + 10
+
+
+def test_requests_of_one_turn_are_scored_in_one_call_and_get_their_own_rows():
+    async def run():
+        scorer = Scorer()
+        batcher = batcher_of(scorer)
+        answers = await asyncio.gather(*(batcher.submit([(i,), (-i,)], soon()) for i in range(20)))
+        return scorer.sizes, answers
+
+    sizes, answers = asyncio.run(run())
+
+    assert sizes == [40]
+    assert answers == [[(i,), (-i,)] for i in range(20)]
+
+
+def test_a_lone_request_waits_for_nobody():
+    async def run():
+        scorer = Scorer()
+        batcher = batcher_of(scorer)
+        await batcher.submit([(1,)], soon())
+        await batcher.submit([(2,)], soon())
+        return scorer.sizes
+
+    assert asyncio.run(run()) == [1, 1]
+
+
+def test_a_batch_is_no_larger_than_a_slice():
+    async def run():
+        scorer = Scorer()
+        batcher = batcher_of(scorer)  # 100 rows a slice
+        await asyncio.gather(*(batcher.submit([(i,)] * 60, soon()) for i in range(5)))
+        return scorer.sizes
+
+    assert asyncio.run(run()) == [60] * 5
+
+
+def test_a_short_request_is_answered_before_a_long_one_that_came_first():
+    async def run():
+        scorer = Scorer(seconds=0.001)
+        batcher = batcher_of(scorer)
+        finished = []
+
+        async def ask(name, rows):
+            answer = await batcher.submit(rows, soon())
+            finished.append(name)
+            return answer
+
+        long = asyncio.create_task(ask("long", [(i,) for i in range(2_000)]))
+        await asyncio.sleep(0.005)
+        short = asyncio.create_task(ask("short", [(-1,)]))
+        return await long, await short, finished
+
+    long, short, finished = asyncio.run(run())
+
+    assert finished == ["short", "long"]
+    assert long == [(i,) for i in range(2_000)]
+    assert short == [(-1,)]
+
+
+def test_two_long_requests_take_turns():
+    async def run():
+        scorer = Scorer()
+        batcher = batcher_of(scorer)
+        served = []
+        score = scorer.__call__
+        batcher._score = lambda rows: served.append(rows[0][0]) or score(rows)
+        await asyncio.gather(batcher.submit([("a",)] * 300, soon()), batcher.submit([("b",)] * 300, soon()))
+        return served
+
+    assert asyncio.run(run()) == ["a", "b", "a", "b", "a", "b"]
+
+
+def test_rows_beyond_the_budget_are_refused_with_retry_after():
+    async def run():
+        batcher = batcher_of(Scorer(), max_rows=100)
+        return await asyncio.gather(*(batcher.submit([(i,)] * 60, soon()) for i in range(2)), return_exceptions=True)
+
+    taken, refused = asyncio.run(run())
+
+    assert len(taken) == 60
+    assert isinstance(refused, Problem)
+    assert (refused.code, refused.headers) == ("overloaded", {"Retry-After": "1"})
+
+
+def test_the_budget_is_given_back_whatever_happened():
+    def fail(rows):
+        raise RuntimeError("the graph failed")
+
+    async def run():
+        batcher = batcher_of(fail, max_rows=100)
+        with pytest.raises(RuntimeError):
+            await batcher.submit([(1,)] * 60, soon())
+        gone = asyncio.create_task(batcher.submit([(1,)] * 60, soon()))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+        await asyncio.sleep(0)
+        return batcher._budget.waiting
+
+    assert asyncio.run(run()) == 0
+
+
+def test_a_failure_reaches_every_request_of_the_batch_and_the_next_batch_is_served():
+    calls = []
+
+    def fail_once(rows):
+        calls.append(len(rows))
+        if len(calls) == 1:
+            raise RuntimeError("the graph failed")
+        return list(rows)
+
+    async def run():
+        batcher = batcher_of(fail_once)
+        failed = await asyncio.gather(*(batcher.submit([(i,)], soon()) for i in range(3)), return_exceptions=True)
+        return failed, await batcher.submit([(9,)], soon())
+
+    failed, after = asyncio.run(run())
+
+    assert [type(error) for error in failed] == [RuntimeError] * 3
+    assert after == [(9,)]
+
+
+@pytest.mark.parametrize("count", [1, 1_000])
+def test_a_request_past_its_deadline_is_refused_instead_of_scored(count):
+    async def run():
+        scorer = Scorer()
+        batcher = batcher_of(scorer)
+        with pytest.raises(Problem) as refusal:
+            await batcher.submit([(1,)] * count, time.perf_counter() - 1)
+        return scorer.sizes, refusal.value.code
+
+    assert asyncio.run(run()) == ([], "deadline_exceeded")
+
+
+def test_a_request_whose_client_has_gone_is_not_scored():
+    async def run():
+        scorer = Scorer()
+        batcher = batcher_of(scorer)
+        gone = asyncio.create_task(batcher.submit([(1,)], soon()))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+        kept = await batcher.submit([(2,)], soon())
+        return scorer.sizes, kept
+
+    assert asyncio.run(run()) == ([1], [(2,)])

@@ -1,0 +1,141 @@
+"""The fast reader and the slow one agree, and numbers keep their bits."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from aforo.contracts.prediction import PredictionContract
+from aforo.contracts.table import ColumnContract, Role
+from prediction_api.decoding import ColumnFiller, RowDecoder
+from prediction_api.explaining import explain
+from prediction_api.problems import Problem, pointer
+
+COLUMNS = (
+    ColumnContract(name="class", type="string", role=Role.FEATURE, categories=("a", "b c", "ü")),
+    ColumnContract(name="colour", type="string", role=Role.FEATURE, categories=("red",), nullable=True),
+    ColumnContract(name="text", type="string", role=Role.FEATURE, nullable=True),
+    ColumnContract(name="count", type="integer", role=Role.FEATURE, minimum=-3),
+    ColumnContract(name="share", type="number", role=Role.FEATURE, minimum=0, maximum=1, nullable=True),
+    ColumnContract(name="any", type="number", role=Role.FEATURE),
+    ColumnContract(name="flag", type="boolean", role=Role.FEATURE),
+)
+CONTRACT = PredictionContract(use_case="toy", task="binary", target="y", inputs=COLUMNS, classes=("no", "yes"))
+DECODER = RowDecoder(CONTRACT, max_rows=100)
+GOOD = {"class": "a", "colour": None, "text": "x", "count": 5, "share": 0.5, "any": 1.5, "flag": True}
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**65), 2**65)
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["a", "b c", "red", "", 0, 1, -0.0, 5.0, 1e300]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+rows = st.fixed_dictionaries({}, optional={name: st.just(value) | json_values for name, value in GOOD.items()})
+
+
+def outcome(read, body):
+    try:
+        return [tuple(map(bits, row)) for row in read(body)]
+    except Problem as problem:
+        return (problem.code, problem.faults)
+
+
+def bits(value):
+    """Tell apart what == does not: 0.0 and -0.0."""
+    return struct.pack("<d", value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def slowly(body):
+    return DECODER.admit(explain(body, COLUMNS))
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(rows, min_size=1, max_size=3))
+def test_the_fast_and_the_slow_reader_agree_on_rows(table):
+    body = json.dumps({"rows": table}).encode()
+
+    assert outcome(DECODER.decode, body) == outcome(slowly, body)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.permutations(list(GOOD)), st.integers(0, 7), st.lists(rows, min_size=1, max_size=3))
+def test_the_fast_and_the_slow_reader_agree_on_columns(names, left_out, table):
+    names = names[left_out:]
+    body = json.dumps({"columns": names, "data": [[row.get(name, GOOD[name]) for name in names] for row in table]})
+
+    assert outcome(DECODER.decode, body.encode()) == outcome(slowly, body.encode())
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=60) | st.text(max_size=40).map(str.encode))
+def test_any_bytes_are_read_or_refused(body):
+    assert outcome(DECODER.decode, body) == outcome(slowly, body)
+
+
+@settings(max_examples=500)
+@given(st.floats(allow_nan=False, allow_infinity=False))
+@example(0.1)
+@example(5e-324)
+@example(1.7976931348623157e308)
+@example(-0.0)
+def test_a_float_arrives_with_the_bits_that_it_had(number):
+    (row,) = DECODER.decode(json.dumps({"rows": [{**GOOD, "any": number}]}).encode())
+    inputs = ColumnFiller(CONTRACT).fill([row])
+
+    assert inputs["any"].tobytes() == struct.pack("<d", number)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "9007199254740993",
+        "18446744073709551617",
+        "123456789012345678901234567890",
+        "0.1000000000000000055511151231257827021181583404541015625",
+        "2.2250738585072011e-308",
+        "1.00000000000000011102230246251565",
+        "-0",
+        "1E5",
+    ],
+)
+def test_a_number_is_rounded_as_a_table_reader_rounds_it(text):
+    (row,) = DECODER.decode(json.dumps({"rows": [{**GOOD, "any": "?"}]}).replace('"?"', text).encode())
+
+    assert bits(row[5]) == bits(float(text) if not text.lstrip("-").isdigit() else float(int(text)))
+
+
+def test_an_integer_is_exact_up_to_two_to_the_53():
+    (row,) = DECODER.decode(json.dumps({"rows": [{**GOOD, "count": 2**53}]}).encode())
+    with pytest.raises(Problem) as refusal:
+        DECODER.decode(json.dumps({"rows": [{**GOOD, "count": 2**53 + 1}]}).encode())
+
+    assert row[3] == 2**53
+    assert refusal.value.faults[0].code == "out_of_range"
+
+
+def test_missing_values_become_empty_strings_and_nan():
+    row = tuple({**GOOD, "text": None, "share": None}[column.name] for column in COLUMNS)
+    inputs = ColumnFiller(CONTRACT).fill([row, tuple(GOOD.values())])
+
+    assert inputs["text"].tolist() == [[""], ["x"]]
+    assert inputs["text"].dtype == object
+    assert math.isnan(inputs["share"][0, 0])
+    assert inputs["flag"].tolist() == [[1.0], [1.0]]
+    assert all(array.shape == (2, 1) for array in inputs.values())
+    assert {array.dtype for name, array in inputs.items() if name not in ("class", "colour", "text")} == {
+        np.dtype(np.float64)
+    }
+
+
+def test_pointers_escape_slashes_and_tildes():
+    assert pointer("rows", 3, "a/b~c") == "/rows/3/a~1b~0c"

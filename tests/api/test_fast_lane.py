@@ -1,0 +1,115 @@
+"""The fast lane and the usual road give the same answers; what is not plain takes the usual road."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+
+import pytest
+
+GOOD = {"origin": "JFK", "distance": 500.5, "is_holiday": True}
+
+
+def exchange(service, *parts, expect=1):
+    """Send raw bytes; return status lines and bodies of the answers."""
+    host, port = service.url.removeprefix("http://").split(":")
+    answers = []
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for part in parts:
+            connection.sendall(part)
+        buffer = b""
+        while len(answers) < expect:
+            received = connection.recv(65_536)
+            if not received:
+                break
+            buffer += received
+            while (head := buffer.partition(b"\r\n\r\n"))[1]:
+                length = int(re.search(rb"content-length: (\d+)", head[0]).group(1))
+                if len(head[2]) < length:
+                    break
+                answers.append((int(head[0].split()[1]), head[0], head[2][:length]))
+                buffer = head[2][length:]
+    return answers
+
+
+def request(body, path="/models/flight_delay/predict", *headers):
+    lines = [f"POST {path} HTTP/1.1", "Host: x", "X-Request-ID: 1", *headers, f"Content-Length: {len(body)}", "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+def chunked(body, path="/models/flight_delay/predict"):
+    """A body in chunks takes the usual road."""
+    lines = [f"POST {path} HTTP/1.1", "Host: x", "X-Request-ID: 1", "Transfer-Encoding: chunked", "", ""]
+    return "\r\n".join(lines).encode() + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"rows": [GOOD]}, 200),
+        ({"rows": [GOOD] * 40}, 200),
+        ({"rows": [{**GOOD, "origin": "SFO"}]}, 422),
+        ({"rows": []}, 422),
+        ("not an object", 422),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_both_roads_give_the_same_answer(service, body, status):
+    content = json.dumps(body).encode()
+    (fast,) = exchange(service, request(content))
+    (usual,) = exchange(service, chunked(content))
+
+    assert (fast[0], fast[2]) == (usual[0], usual[2])
+    assert fast[0] == status
+    assert sorted(re.sub(rb"date: [^\r]*", b"", fast[1]).split(b"\r\n")) == sorted(
+        re.sub(rb"date: [^\r]*", b"", usual[1]).split(b"\r\n")
+    )
+
+
+def test_pipelined_requests_are_answered_in_their_order(service):
+    bodies = [json.dumps({"rows": [{**GOOD, "distance": distance}]}).encode() for distance in (1, 2, 3)]
+    alone = [exchange(service, request(body))[0][2] for body in bodies]
+    mixed = request(bodies[0]) + chunked(bodies[1]) + request(bodies[2])
+
+    together = exchange(service, b"".join(request(body) for body in bodies), expect=3)
+    roads = exchange(service, mixed, expect=3)
+
+    assert [answer[2] for answer in together] == alone
+    assert [answer[2] for answer in roads] == alone
+
+
+def test_a_request_that_comes_byte_by_byte_is_answered(service):
+    message = request(json.dumps({"rows": [GOOD]}).encode())
+    (answer,) = exchange(service, *(message[i : i + 1] for i in range(len(message))))
+
+    assert answer[0] == 200
+
+
+def test_a_client_that_asks_to_close_is_closed_after_its_answer(service):
+    body = json.dumps({"rows": [GOOD]}).encode()
+    answers = exchange(service, request(body, "/models/flight_delay/predict", "Connection: close"), expect=2)
+
+    assert len(answers) == 1
+    assert b"connection: close" in answers[0][1]
+
+
+def test_a_client_that_waits_for_100_continue_is_told_to_go_on(service):
+    body = json.dumps({"rows": [GOOD]}).encode()
+    host, port = service.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        head, _, _ = request(body, "/models/flight_delay/predict", "Expect: 100-continue").partition(b"\r\n\r\n")
+        connection.sendall(head + b"\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 100")
+        connection.sendall(body)
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
+
+
+def test_an_escaped_path_names_the_same_model(service):
+    body = json.dumps({"rows": [GOOD]}).encode()
+    (plain,) = exchange(service, request(body))
+    (escaped,) = exchange(service, request(body, "/models/flight%5fdelay/predict"))
+    (queried,) = exchange(service, request(body, "/models/flight_delay/predict?trace=1"))
+
+    assert plain[2] == escaped[2] == queried[2]
