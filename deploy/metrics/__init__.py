@@ -1,0 +1,1 @@
+"""Airflow's and PostgreSQL's figures, for Prometheus to scrape."""

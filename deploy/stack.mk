@@ -1,0 +1,42 @@
+# The platform on Docker Compose. Included by the Makefile.
+OPERATE = PYTHONPATH=deploy python3 -m operating
+
+.PHONY: up down logs status doctor secrets rotate backup restore upgrade images test-stack
+
+up: secrets  ## start the platform: builds what is missing, waits until everything is healthy
+	docker compose up --build --detach --wait
+	@$(OPERATE) status
+
+down:  ## stop the platform; data stays
+	docker compose down
+
+logs:  ## follow the logs; SERVICE=mlflow for one service alone
+	docker compose logs --follow --tail 100 $(SERVICE)
+
+status:  ## what runs, how healthy it is, how much memory it takes, and where to look
+	@$(OPERATE) status
+
+doctor:  ## name what is wrong, and how to mend it
+	@$(OPERATE) doctor
+
+secrets:  ## make what is missing in secrets/, and .env
+	@$(OPERATE) secrets
+
+rotate:  ## make one service's secrets anew: SERVICE=mlflow
+	@$(OPERATE) rotate $(or $(SERVICE),$(error say which service, for example SERVICE=mlflow))
+
+backup:  ## save databases and buckets into one archive under backups/
+	@$(OPERATE) backup
+
+restore:  ## bring an archive back, in place of what is there: FILE=backups/....tar
+	@$(OPERATE) restore $(or $(FILE),$(error say which archive, for example FILE=backups/2026-01-31.tar))
+
+upgrade: secrets  ## back up, build the new images, migrate, start
+	@$(OPERATE) backup
+	docker compose up --build --detach --wait --force-recreate
+
+images:  ## save every image into one archive, for a machine without the internet
+	@$(OPERATE) images
+
+test-stack:  ## build, start and drive the platform, break it, restore it; takes about 20 minutes
+	.venv/bin/pytest tests/stack -m stack

@@ -1,0 +1,68 @@
+"""A platform of its own for the tests: from a copy of the working tree, with its own project, ports and secrets."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Neither the operator's tools nor the module beside this one are part of a package.
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[2] / "deploy")]
+
+from stack_platform import PORTS, Platform, copy_of_the_working_tree, figures, memory_of, wait_for  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """The platform, started from nothing; AFORO_STORE chooses the object store as it does for an operator.
+
+    While working on these tests, AFORO_STACK=<folder> makes it there and leaves it running, and takes it up again.
+    """
+    if shutil.which("docker") is None:
+        pytest.fail("these tests drive Docker Compose, and there is no `docker` here")
+    kept = os.environ.get("AFORO_STACK")
+    folder = Path(kept) if kept else tmp_path_factory.mktemp("clone")
+    if (folder / ".env").exists():
+        yield Platform(folder)
+        return
+    stack = Platform(copy_of_the_working_tree(folder))
+    stack.operate("secrets")
+    settings = {f"AFORO_{name}_PORT".replace("_API", ""): str(port) for name, port in PORTS.items()}
+    settings["AFORO_STORE"] = os.environ.get("AFORO_STORE", "minio")
+    path = stack.folder / ".env"
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.partition("=")[0] not in settings]
+    lines += [f"{name}={value}" for name, value in settings.items()]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    stack.compose("down", "--volumes", "--remove-orphans")
+    start = time.monotonic()
+    stack.compose("build")
+    figures["images built, s"] = f"{time.monotonic() - start:.0f}"
+    try:
+        figures["from images built to all healthy, s"] = f"{stack.up():.0f}"
+        figures["memory at rest, MiB"] = memory_of(stack)
+        yield stack
+    finally:
+        if not kept:
+            stack.compose("down", "--volumes", "--remove-orphans", check=False)
+
+
+@pytest.fixture(scope="session")
+def champion(platform: Platform) -> str:
+    """A use case that was trained and promoted: breast_cancer, which takes seconds."""
+    platform.train("breast_cancer")
+    with platform.api() as api:
+        wait_for(lambda: "champion" in api.get("/models/breast_cancer").json()["live"], 60, "the champion to be served")
+    return "breast_cancer"
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if figures:
+        terminalreporter.section("the platform in figures")
+        for name, value in figures.items():
+            terminalreporter.line(f"{name}: {value}")

@@ -1,0 +1,177 @@
+"""The platform on Docker Compose, driven as an operator does, and through the published ports."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ONE_SHOTS = {"volumes-init", "postgres-init", "minio-init", "mlflow-init", "airflow-init"}
+PORTS = {"API": 18443, "AIRFLOW": 18444, "MLFLOW": 18445, "STORE_CONSOLE": 18446, "STORE": 18447}
+FINISHED = ("success", "failed")
+figures: dict[str, str] = {}
+"""What was measured on the way; printed at the end."""
+
+
+@dataclass
+class Platform:
+    """One project on Docker Compose, driven as an operator does, and through the published ports."""
+
+    folder: Path
+    project: str = "aforo-test"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        ours = {
+            name: value for name, value in os.environ.items() if not name.startswith(("AFORO_", "COMPOSE_", "MLFLOW_"))
+        }
+        return ours | {"COMPOSE_PROJECT_NAME": self.project, "PYTHONPATH": str(self.folder / "deploy")}
+
+    def run(self, *command: str, check: bool = True, timeout: float = 1800) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, text=True, capture_output=True, check=False, timeout=timeout
+        )
+        if check and done.returncode:
+            pytest.fail(
+                f"{' '.join(command)} ended with {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
+            )
+        return done
+
+    def compose(self, *arguments: str, check: bool = True) -> str:
+        return self.run("docker", "compose", *arguments, check=check).stdout
+
+    def operate(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return self.run(sys.executable, "-m", "operating", *arguments, check=check)
+
+    def up(self, *arguments: str) -> float:
+        """Start everything and return the seconds until all of it is healthy."""
+        start = time.monotonic()
+        done = self.run("docker", "compose", "up", "--detach", "--wait", *arguments, check=False)
+        if done.returncode:
+            pytest.fail(f"{done.stderr[-3000:]}\n{self.compose('logs', '--tail', '40', check=False)[-20000:]}")
+        return time.monotonic() - start
+
+    def containers(self) -> dict[str, dict[str, Any]]:
+        lines = self.compose("ps", "--all", "--format", "json").splitlines()
+        return {item["Service"]: item for item in map(json.loads, filter(str.strip, lines))}
+
+    def inspect(self, service: str) -> dict[str, Any]:
+        return json.loads(self.run("docker", "inspect", self.containers()[service]["ID"]).stdout)[0]
+
+    def secret(self, name: str) -> str:
+        return (self.folder / "secrets" / name).read_text(encoding="utf-8").strip()
+
+    def url(self, service: str) -> str:
+        return f"https://localhost:{PORTS[service]}"
+
+    def client(self, service: str, **options: Any) -> httpx.Client:
+        context = ssl.create_default_context(cafile=str(self.folder / "secrets" / "tls_authority"))
+        return httpx.Client(base_url=self.url(service), verify=context, timeout=60, **options)
+
+    @contextmanager
+    def airflow(self, user: str = "admin") -> Iterator[httpx.Client]:
+        """Give a client that is logged in to Airflow's REST API."""
+        account = {"username": user, "password": self.secret(f"airflow_{user}_password")}
+        with self.client("AIRFLOW") as client:
+            answer = client.post("/auth/token", json=account)
+            answer.raise_for_status()
+            client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+            yield client
+
+    def mlflow(self, user: str = "data-scientist") -> httpx.Client:
+        return self.client("MLFLOW", auth=(user, self.secret(f"mlflow_{user.replace('-', '_')}_password")))
+
+    def api(self) -> httpx.Client:
+        return self.client("API", headers={"Authorization": f"Bearer {self.secret('prediction_api_key')}"})
+
+    def trigger(self, use_case: str, **parameters: Any) -> str:
+        """Start a training as the ML engineer does in the UI, and return its run id."""
+        with self.airflow() as airflow:
+            address = f"/api/v2/dags/{use_case}__training"
+            wait_for(lambda: airflow.get(address).status_code == 200, 90, f"{address} to be there")
+            answer = airflow.post(f"{address}/dagRuns", json={"logical_date": None, "conf": parameters})
+            assert answer.status_code == 200, answer.text
+            return str(answer.json()["dag_run_id"])
+
+    def state_of(self, use_case: str, run: str) -> str:
+        with self.airflow() as airflow:
+            return str(airflow.get(f"/api/v2/dags/{use_case}__training/dagRuns/{run}").json()["state"])
+
+    def tasks_of(self, use_case: str, run: str) -> dict[str, dict[str, Any]]:
+        with self.airflow() as airflow:
+            answer = airflow.get(f"/api/v2/dags/{use_case}__training/dagRuns/{run}/taskInstances").json()
+            return {item["task_id"]: item for item in answer["task_instances"]}
+
+    def log_of(self, use_case: str, run: str, task: str) -> str:
+        with self.airflow() as airflow:
+            address = f"/api/v2/dags/{use_case}__training/dagRuns/{run}/taskInstances/{task}/logs"
+            tries = self.tasks_of(use_case, run)[task]["try_number"]
+            content = airflow.get(f"{address}/{tries}").json()["content"]
+            return "\n".join(str(line.get("event", line)) if isinstance(line, dict) else str(line) for line in content)
+
+    def finish(self, use_case: str, run: str, timeout_s: float = 900) -> None:
+        """Wait until the run ends, and fail with the log of what failed unless it ended well."""
+        wait_for(lambda: self.state_of(use_case, run) in FINISHED, timeout_s, f"{use_case} {run} to end")
+        tasks = self.tasks_of(use_case, run)
+        failed = [name for name, task in tasks.items() if task["state"] not in ("success", "skipped")]
+        if failed:
+            logs = "\n".join(
+                f"--- {n}\n{self.log_of(use_case, run, n)[-4000:]}" for n in failed if tasks[n]["try_number"]
+            )
+            pytest.fail(f"{use_case} {run}: {', '.join(failed)} did not succeed\n{logs}")
+
+    def train(self, use_case: str, **parameters: Any) -> str:
+        run = self.trigger(use_case, **parameters)
+        self.finish(use_case, run)
+        return run
+
+
+def wait_for(holds: Callable[[], bool], timeout_s: float, what: str) -> None:
+    """Wait until ``holds()``; a connection that fails meanwhile counts as not yet."""
+    end = time.monotonic() + timeout_s
+    while True:
+        try:
+            if holds():
+                return
+        except (httpx.HTTPError, OSError, ValueError, KeyError):
+            pass  # not yet
+        if time.monotonic() > end:
+            pytest.fail(f"waited {timeout_s:.0f} s in vain for {what}")
+        time.sleep(1)
+
+
+def copy_of_the_working_tree(folder: Path) -> Path:
+    """Copy what git would clone, so that nothing else on this machine can help."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+def memory_of(platform: Platform) -> str:
+    """Return each service's memory as ``service used/limit``."""
+    names = {item["ID"][:12]: service for service, item in platform.containers().items() if item["State"] == "running"}
+    answer = platform.run("docker", "stats", "--no-stream", "--format", "json", *names).stdout
+    used = {
+        names[line["ID"][:12]]: line["MemUsage"].replace("MiB", "").replace(" ", "")
+        for line in map(json.loads, answer.splitlines())
+    }
+    return ", ".join(f"{service} {used[service]}" for service in sorted(used))
