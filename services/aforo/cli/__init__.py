@@ -1,0 +1,5 @@
+"""The command line, ``aforo``."""
+
+from aforo.cli.main import main
+
+__all__ = ["main"]

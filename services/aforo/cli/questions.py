@@ -1,0 +1,117 @@
+"""What a person asks between the steps: is it right, what is there, is it due, who promoted it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from aforo.cli.options import JsonOption, SeedOption, UseCaseArgument
+from aforo.cli.output import print_line, show_facts, show_json, show_table
+from aforo.contracts.table import ColumnContract, Role
+from aforo.errors import NothingChanged
+from aforo.settings import Settings
+from aforo.use_case import UseCase, load_use_case
+from aforo.workflows.describe import describe as describe_use_case
+from aforo.workflows.freshness import changes
+from aforo.workflows.ingest import read_sources
+from aforo.workflows.scaffold import scaffold
+from aforo.workflows.wiring import Platform
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to ``app``."""
+    for command in (check, describe, new, due, history):
+        app.command()(command)
+
+
+def check(use_case: UseCaseArgument, as_json: JsonOption = False) -> None:
+    """Check a use case's file, without reading its data."""
+    checked = load_use_case(Settings.from_environment().use_cases, use_case)
+    if as_json:
+        show_json(checked)
+        return
+    print_line(f"{checked.name}: use_case.yaml is valid")
+    show_facts(
+        {
+            "task": checked.task.kind,
+            "columns": len(checked.data.columns),
+            "inputs": len(checked.inputs),
+            "candidates": tuple(candidate.name for candidate in checked.candidates),
+            "digest": checked.digest,
+        }
+    )
+
+
+def describe(use_case: UseCaseArgument, as_json: JsonOption = False) -> None:
+    """Show the contract, the last snapshot, and the champion beside its baseline."""
+    settings = Settings.from_environment()
+    described = load_use_case(settings.use_cases, use_case)
+    description = describe_use_case(described, Platform.of(settings))
+    if as_json:
+        show_json(description)
+        return
+    print_line(f"{description.use_case}: {description.title}")
+    show_table("Columns", ("name", "type", "role", "unit", "allowed", "description"), _columns(described))
+    if description.champion is None:
+        print_line(f"no champion yet; train one with `aforo run {use_case}`")
+        return
+    champion = description.champion
+    facts = {
+        "champion": f"version {champion.version}",
+        "candidate": champion.candidate,
+        "snapshot": champion.snapshot_id,
+    }
+    show_facts({**facts, "run key": champion.run_key, "verdict": champion.reasons, "mlflow": champion.url or "-"})
+    figures = champion.figures
+    names = list(dict.fromkeys(metric for row in figures.values() for metric in row))
+    rows = [(name, *(figures[p].get(name, float("nan")) for p in figures)) for name in names]
+    show_table("On the frozen test part", ("metric", *figures), rows)
+
+
+def new(name: Annotated[str, typer.Argument(help="Name of the new use case.", show_default=False)]) -> None:
+    """Write a use case to start from."""
+    settings = Settings.from_environment()
+    path = scaffold(settings.use_cases, name)
+    print_line(f"wrote {path}\nnext: fill it in, then `aforo check {name}` and `aforo run {name}`")
+
+
+def due(use_case: UseCaseArgument, seed: SeedOption = None) -> None:
+    """Say whether training could give anything new. Exits 99 if nothing has changed since the champion."""
+    settings = Settings.from_environment()
+    platform, asked = Platform.of(settings), load_use_case(settings.use_cases, use_case)
+    taken = read_sources(asked, platform)
+    found = changes(asked, taken.snapshot_id, asked.seed if seed is None else seed, platform)
+    if not found:
+        champion = platform.versions.champion(asked.name)
+        number = "" if champion is None else f" {champion.version}"
+        raise NothingChanged(
+            f"{asked.name}: nothing has changed since the champion, version{number}; snapshot {taken.snapshot_id}"
+        )
+    print_line(f"{asked.name}: training is due: {', '.join(found)}; snapshot {taken.snapshot_id}")
+
+
+def history(use_case: UseCaseArgument) -> None:
+    """Show who made which version the champion, and why."""
+    settings = Settings.from_environment()
+    asked = load_use_case(settings.use_cases, use_case)
+    rows = Platform.of(settings).ledger.history(asked.name)
+    show_table(
+        f"Ledger of {asked.name}",
+        ("at", "action", "version", "previous", "actor", "reason"),
+        [(r.at, r.action, r.version, r.previous_version or "-", r.actor, r.reason) for r in rows],
+    )
+
+
+def _columns(use_case: UseCase) -> list[tuple[str, ...]]:
+    return [
+        (c.name, c.type, ", ".join(role.value for role in c.role), c.unit or "", _allowed(c), c.description)
+        for c in use_case.data.columns
+        if Role.INFO not in c.role
+    ]
+
+
+def _allowed(column: ColumnContract) -> str:
+    bounds = [] if column.minimum is None and column.maximum is None else [f"{column.minimum} to {column.maximum}"]
+    values = [] if column.categories is None else [", ".join(column.categories)]
+    return "; ".join([*values, *bounds, *(["or missing"] if column.nullable else [])])

@@ -1,0 +1,263 @@
+"""The schema of ``use_case.yaml``: one file that says what is predicted, from what, and how it is judged.
+
+It composes the specifications of the layers below. Everything that only shows when two of them meet is checked here:
+a feature that leaks, a split over a column that does not exist, classes that do not fit the target.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from pathlib import Path
+from typing import Annotated, Self
+
+import polars as pl
+import yaml
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
+
+from aforo.contracts.catalog import Header
+from aforo.contracts.prediction import PredictionContract, TaskKind
+from aforo.contracts.specification import Specification
+from aforo.contracts.table import ColumnContract, Role
+from aforo.data.ingestion import DataSpec
+from aforo.data.splits import SplitSpec
+from aforo.errors import UseCaseError
+from aforo.evaluation.evaluate import EvaluationSpec
+from aforo.evaluation.gate import GateSpec
+from aforo.features import FeatureSpec
+from aforo.models.calibration import CalibrationSpec
+from aforo.models.estimators import CandidateSpec, Target
+from aforo.models.estimators import Task as EstimatorTask
+from aforo.models.targets import encode_target
+from aforo.models.training import Budget
+
+
+class Task(Specification):
+    """What kind of question it is.
+
+    Attributes
+    ----------
+    kind
+        ``binary``, ``multiclass`` or ``regression``.
+    classes
+        Names of the classes in the order of the probabilities, the positive one last for a binary task. By default
+        ``no`` and ``yes`` for a boolean target, a string target's categories, or the whole numbers between an
+        integer target's bounds; only a boolean's may be called something else, the others can be put in another order.
+    threshold
+        Binary: the positive class is answered from this calibrated probability on.
+    abstain_below
+        Abstain where the highest probability is below this confidence.
+    """
+
+    kind: TaskKind
+    classes: tuple[str, ...] = ()
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
+    abstain_below: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+class UseCase(Header):
+    """One use case, complete and consistent."""
+
+    description: str = ""
+    task: Task
+    data: DataSpec
+    split: SplitSpec
+    features: Annotated[tuple[FeatureSpec, ...], Field(min_length=1)]
+    candidates: Annotated[tuple[CandidateSpec, ...], Field(min_length=1)]
+    baseline: str = "historical_rate"
+    budget: Budget = Budget()
+    calibration: CalibrationSpec = CalibrationSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    gate: GateSpec = GateSpec()
+
+    _folder: Path = PrivateAttr(default=Path())
+
+    @property
+    def folder(self) -> Path:
+        """Where ``use_case.yaml`` lies; relative source paths start here."""
+        return self._folder
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what the file means: comments and key order do not change it."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the probabilities; empty for a regression."""
+        if self.task.kind == "regression":
+            return ()
+        if self.task.classes:
+            return self.task.classes
+        if self.data.target.type == "boolean":
+            return ("no", "yes")
+        return tuple(str(value) for value in self._class_values())
+
+    @property
+    def inputs(self) -> tuple[ColumnContract, ...]:
+        """The columns that the features and candidates read, in the table's order: what an application must send."""
+        used = self._used_columns()
+        return tuple(column for column in self.data.columns if column.name in used)
+
+    @property
+    def contract(self) -> PredictionContract:
+        target = self.data.target
+        return PredictionContract(
+            use_case=self.name,
+            task=self.task.kind,
+            target=target.name,
+            target_unit=target.unit,
+            inputs=self.inputs,
+            classes=self.classes,
+            threshold=self.task.threshold,
+            abstain_below=self.task.abstain_below,
+            coverage=self.calibration.coverage if self.task.kind == "regression" else None,
+        )
+
+    def targets(self, table: pl.DataFrame) -> Target:
+        """Return the target of each row: index into ``classes`` (N,) int64, or value (N,) float64.
+
+        Raises
+        ------
+        TrainingError
+            A value is missing, or none of the classes.
+        """
+        task = EstimatorTask(self.task.kind, self.classes)
+        return encode_target(table.get_column(self.data.target.name), task)
+
+    def _class_values(self) -> tuple[str | int | bool, ...]:
+        """The target's values in the order of the classes."""
+        target = self.data.target
+        if target.type == "boolean":
+            return (False, True)
+        if target.type == "string" and target.categories:
+            return target.categories
+        if target.type == "integer" and target.minimum is not None and target.maximum is not None:
+            return tuple(range(int(target.minimum), int(target.maximum) + 1))
+        raise ValueError(
+            f"target {target.name!r} does not say which classes there are: "
+            "expected a boolean, a string with categories, or an integer with minimum and maximum"
+        )
+
+    @model_validator(mode="after")
+    def _target_fits_the_task(self) -> Self:
+        target = self.data.target
+        if self.task.kind == "regression":
+            if target.type not in ("integer", "number"):
+                raise ValueError(f"a regression needs a number to predict; target {target.name!r} is a {target.type}")
+            return self
+        values = self._class_values()
+        if self.task.classes and len(self.task.classes) != len(values):
+            raise ValueError(f"task.classes names {len(self.task.classes)} classes; the target has {len(values)}")
+        if self.task.classes and target.type != "boolean" and set(self.task.classes) != {str(v) for v in values}:
+            raise ValueError(f"task.classes are {list(self.task.classes)}; the target's values are {list(values)}")
+        if self.task.kind == "binary" and len(values) != 2:
+            raise ValueError(f"a binary task has two classes; target {target.name!r} has {len(values)}")
+        return self
+
+    @model_validator(mode="after")
+    def _features_are_known_at_prediction(self) -> Self:
+        for name in sorted(self._used_columns()):
+            self._refuse_unless_feature(name)
+        return self
+
+    def _used_columns(self) -> set[str]:
+        return {
+            column
+            for candidate in self.candidates
+            for feature in candidate.own_features() or self.features
+            for column in feature.columns
+        }
+
+    def _refuse_unless_feature(self, name: str) -> None:
+        known = [column.name for column in self.data.with_role(Role.FEATURE)]
+        if name not in self.data.names:
+            close = difflib.get_close_matches(name, known, n=1)
+            raise ValueError(
+                f"feature column {name!r} is not in data.columns"
+                + (f"; did you mean {close[0]!r}?" if close else f"; the features are: {', '.join(known)}")
+            )
+        if Role.LEAK in self.data[name].role:
+            raise ValueError(
+                f"column {name!r} leaks: it is known only after the moment of prediction, so it cannot be a feature"
+            )
+        if name not in known:
+            raise ValueError(f"column {name!r} has no role 'feature'; the features are: {', '.join(known)}")
+
+    @model_validator(mode="after")
+    def _references_exist(self) -> Self:
+        names = [candidate.name for candidate in self.candidates]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two candidates share a name: {', '.join(names)}; give one of them a `name`")
+        if self.baseline not in names:
+            raise ValueError(f"baseline {self.baseline!r} is no candidate; the candidates are: {', '.join(names)}")
+        asked = {"split.key": self.split.key}
+        if self.evaluation.bootstrap.by is not None:
+            asked["evaluation.bootstrap.by"] = (self.evaluation.bootstrap.by,)
+        for place, columns in asked.items():
+            for column in columns:
+                if column not in self.data.names:
+                    raise ValueError(f"{place} names {column!r}, which is not in data.columns")
+        return self
+
+
+def load_use_case(use_cases: Path, name: str) -> UseCase:
+    """Read and check one use case.
+
+    Parameters
+    ----------
+    use_cases
+        The folder with one folder per use case.
+
+    Raises
+    ------
+    UseCaseError
+        There is no such use case, or its file is wrong; all that is wrong is listed, each with its path.
+    """
+    path = use_cases / name / "use_case.yaml"
+    if not path.is_file():
+        valid = sorted(p.parent.name for p in use_cases.glob("*/use_case.yaml"))
+        raise UseCaseError(
+            f"no use case {name!r} in {use_cases}; there are: {', '.join(valid) or 'none'}",
+            hint=f"make one with `aforo new {name}`",
+        )
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UseCaseError(f"{path} is not YAML: {error}", hint="check the indentation there") from error
+    if not isinstance(document, dict):
+        raise UseCaseError(f"{path}: expected a mapping at the top", hint="begin with `name: " + name + "`")
+    if document.get("name") != name:
+        raise UseCaseError(
+            f"{path}: name is {document.get('name')!r} in a folder called {name!r}", hint="make the two the same"
+        )
+    try:
+        use_case = UseCase.model_validate(document)
+    except ValidationError as error:
+        raise UseCaseError(
+            f"{path}: {error.error_count()} thing(s) wrong\n" + "\n".join(_sentences(error)),
+            hint=f"mend them and run `aforo check {name}`",
+        ) from error
+    use_case._folder = path.parent
+    return use_case
+
+
+def _sentences(error: ValidationError) -> list[str]:
+    """One line a mistake: where, what, and what would be valid."""
+    lines = []
+    for mistake in error.errors(include_url=False):
+        place = ".".join(str(part) for part in mistake["loc"]) or "(whole file)"
+        context = mistake.get("ctx", {})
+        message = mistake["msg"].removeprefix("Value error, ")
+        if mistake["type"] == "union_tag_invalid":
+            valid = [tag.strip().strip("'") for tag in str(context["expected_tags"]).split(",")]
+            close = difflib.get_close_matches(str(context["tag"]), valid, n=1)
+            message = f"kind {context['tag']!r} does not exist; valid kinds: {', '.join(valid)}" + (
+                f"; did you mean {close[0]!r}?" if close else ""
+            )
+        elif mistake["type"] == "union_tag_not_found":
+            message = "has no `kind`"
+        elif mistake["type"] == "extra_forbidden":
+            message = "no such field"
+        lines.append(f"  {place}: {message}")
+    return lines

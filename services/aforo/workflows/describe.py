@@ -1,0 +1,68 @@
+"""What there is to say about a use case: its question, its newest champion, and the figures behind it."""
+
+from __future__ import annotations
+
+from aforo.contracts.run import EvaluateManifest, RunKey
+from aforo.contracts.specification import Specification
+from aforo.use_case import UseCase
+from aforo.workflows.wiring import Platform
+
+
+class ChampionSummary(Specification):
+    """The champion as its run described it.
+
+    Attributes
+    ----------
+    figures
+        Predictor (candidate, baseline, champion of the time, ...) to metric to value, on the test part.
+    """
+
+    version: str
+    candidate: str
+    run_key: str
+    snapshot_id: str
+    model_digest: str
+    reasons: tuple[str, ...]
+    figures: dict[str, dict[str, float]]
+    url: str | None
+
+
+class Description(Specification):
+    """One use case."""
+
+    use_case: str
+    title: str
+    task: str
+    inputs: tuple[str, ...]
+    classes: tuple[str, ...]
+    champion: ChampionSummary | None
+
+
+def describe(use_case: UseCase, platform: Platform) -> Description:
+    """Return what is known about a use case now."""
+    return Description(
+        use_case=use_case.name,
+        title=use_case.title,
+        task=use_case.task.kind,
+        inputs=tuple(column.name for column in use_case.inputs),
+        classes=use_case.classes,
+        champion=_champion(use_case, platform),
+    )
+
+
+def _champion(use_case: UseCase, platform: Platform) -> ChampionSummary | None:
+    version = platform.versions.champion(use_case.name)
+    if version is None:
+        return None
+    run_key = version.tags["run_key"]
+    evaluated = platform.runs.read(use_case.name, RunKey(run_key), EvaluateManifest)
+    return ChampionSummary(
+        version=version.version,
+        candidate=version.tags["candidate"],
+        run_key=run_key,
+        snapshot_id=version.tags["snapshot_id"],
+        model_digest=version.tags["model_digest"],
+        reasons=evaluated.reasons,
+        figures=evaluated.metrics,
+        url=version.url,
+    )

@@ -1,0 +1,220 @@
+"""Evaluate: measure on the frozen test part, ask the gate, and register what was judged."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from aforo.contracts.prediction import Lineage
+from aforo.contracts.run import CalibrateManifest, EvaluateManifest, RunKey, SplitManifest, TrainManifest
+from aforo.errors import DataError
+from aforo.evaluation import Answers, GateReport, judge
+from aforo.registry.bundle import REPORT, read_bundle, write_bundle
+from aforo.registry.registration import register_version
+from aforo.registry.tracking import TrackedRun
+from aforo.registry.versions import RegisteredVersion
+from aforo.use_case import UseCase
+from aforo.workflows.fitting import groups_of, run_in_pieces, run_predictor, run_scores
+from aforo.workflows.freshness import ingredients
+from aforo.workflows.golden import choose_golden_rows
+from aforo.workflows.parts import Parts
+from aforo.workflows.pictures import pictures_of
+from aforo.workflows.provenance import code_commit, inputs_of
+from aforo.workflows.wiring import Platform
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What all predictors of a run say about the test part.
+
+    Attributes
+    ----------
+    calibrated, uncalibrated
+        Per candidate.
+    champion
+        Of the present champion on the same rows, ``None`` if there is none.
+    """
+
+    table: pl.DataFrame
+    calibrated: dict[str, Answers]
+    uncalibrated: dict[str, Answers]
+    champion: Answers | None
+
+
+def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> EvaluateManifest:
+    """Judge the chosen candidate, and register it as ``challenger`` whatever the verdict.
+
+    Raises
+    ------
+    DataError
+        The test part cannot be judged on.
+    """
+    started = time.monotonic()
+    split = platform.runs.read(use_case.name, run_key, SplitManifest)
+    trained = platform.runs.read(use_case.name, run_key, TrainManifest)
+    calibrated = platform.runs.read(use_case.name, run_key, CalibrateManifest)
+    inputs = inputs_of(use_case, split, trained, calibrated)
+    if done := platform.runs.finished(use_case.name, run_key, EvaluateManifest, inputs):
+        return done
+    measured = _measure(use_case, trained, calibrated, Parts.load(split, platform), platform)
+    report = _judge(use_case, trained, measured)
+    tracked = platform.tracker.reopen(trained.mlflow_run_id)
+    _record(use_case, trained, measured, report, tracked, platform)
+    key = platform.runs.write_bytes(
+        platform.runs.key(use_case.name, run_key, "evaluate", "report.json"), report.to_json()
+    )
+    chosen = next(candidate for candidate in calibrated.candidates if candidate.name == trained.chosen)
+    graph = platform.runs.read_bytes(chosen.predictor)
+    version = _register(use_case, run_key, trained, graph, measured, report, tracked, platform)
+    tracked.finish()
+    for reason in report.reasons:
+        logger.info(reason, extra={"verdict": report.verdict})
+    return platform.runs.write(
+        EvaluateManifest(
+            use_case=use_case.name,
+            run_key=run_key,
+            inputs=inputs,
+            seconds=time.monotonic() - started,
+            report=key,
+            report_digest=hashlib.sha256(report.to_json()).hexdigest(),
+            verdict=report.verdict,
+            reasons=report.reasons,
+            metrics=report.figures(),
+            model_version=version.version,
+            model_digest=version.tags["model_digest"],
+            mlflow_url=version.url,
+        )
+    )
+
+
+def _measure(
+    use_case: UseCase, trained: TrainManifest, calibrated: CalibrateManifest, parts: Parts, platform: Platform
+) -> Measured:
+    table = parts.of("test")
+    y, contract = use_case.targets(table), use_case.contract
+    output = "value" if contract.task == "regression" else "probabilities"
+    graphs = {candidate.name: platform.runs.read_bytes(candidate.predictor) for candidate in calibrated.candidates}
+    scores = {candidate.name: platform.runs.read_bytes(candidate.scores) for candidate in trained.candidates}
+    return Measured(
+        table=table,
+        calibrated={
+            name: Answers.of(contract, y, run_predictor(graph, use_case, table)) for name, graph in graphs.items()
+        },
+        uncalibrated={
+            name: Answers.of(contract, y, {output: run_scores(graph, use_case, table)})
+            for name, graph in scores.items()
+        },
+        champion=_champion(use_case, table, platform),
+    )
+
+
+def _champion(use_case: UseCase, table: pl.DataFrame, platform: Platform) -> Answers | None:
+    champion = platform.versions.champion(use_case.name)
+    if champion is None:
+        return None
+    with tempfile.TemporaryDirectory(prefix="aforo-champion-") as folder:
+        fetched = platform.versions.download(use_case.name, champion.version, Path(folder) / "bundle")
+        bundle = read_bundle(fetched, platform.signing_key)
+        if bundle.contract.task != use_case.task.kind or bundle.contract.classes != use_case.classes:
+            raise DataError(
+                f"{use_case.name}: champion version {champion.version} answers another question "
+                f"({bundle.contract.task} of {list(bundle.contract.classes)})",
+                hint="give the changed question a use case of its own",
+            )
+        return Answers.of(bundle.contract, use_case.targets(table), run_in_pieces(bundle.predictor, table))
+
+
+def _judge(use_case: UseCase, trained: TrainManifest, measured: Measured) -> GateReport:
+    chosen, baseline = trained.chosen, use_case.baseline
+    others = {name: answers for name, answers in measured.calibrated.items() if name not in (chosen, baseline)}
+    return judge(
+        use_case=use_case.name,
+        candidate_name=chosen,
+        candidate=measured.calibrated[chosen],
+        uncalibrated=measured.uncalibrated[chosen],
+        baseline=measured.calibrated[baseline],
+        champion=measured.champion,
+        others=others,
+        evaluation=use_case.evaluation,
+        gate=use_case.gate,
+        groups=groups_of(use_case, measured.table),
+        seed=trained.seed,
+    )
+
+
+def _record(
+    use_case: UseCase,
+    trained: TrainManifest,
+    measured: Measured,
+    report: GateReport,
+    tracked: TrackedRun,
+    platform: Platform,
+) -> None:
+    """Put figures and pictures where a data scientist looks for them: on the run, and on that of each candidate."""
+    names = {"candidate": trained.chosen, "baseline": use_case.baseline}
+    for predictor, figures in report.metrics.items():
+        values = {f"test.{metric}": interval.value for metric, interval in figures.items()}
+        if predictor == "candidate":
+            bounds = {f"test.{m}.{end}": getattr(i, end) for m, i in figures.items() for end in ("lower", "upper")}
+            tracked.log_metrics({**values, **bounds})
+        else:
+            tracked.log_metrics({f"{predictor}.{name}": value for name, value in values.items()})
+        for candidate in trained.candidates:
+            if candidate.name == names.get(predictor, predictor):
+                platform.tracker.reopen(candidate.mlflow_run_id).log_metrics(values)
+    for candidate in trained.candidates:
+        nested = platform.tracker.reopen(candidate.mlflow_run_id)
+        before, after = measured.uncalibrated[candidate.name], measured.calibrated[candidate.name]
+        for name, picture in pictures_of(use_case, before, after).items():
+            nested.log_file(f"plots/{name}.png", picture)
+            if candidate.name == trained.chosen:
+                tracked.log_file(f"plots/{name}.png", picture)
+        nested.finish()
+    tracked.log_file("gate/report.json", report.to_json())
+    tracked.set_tags({"verdict": report.verdict})
+
+
+def _register(
+    use_case: UseCase,
+    run_key: RunKey,
+    trained: TrainManifest,
+    graph: bytes,
+    measured: Measured,
+    report: GateReport,
+    tracked: TrackedRun,
+    platform: Platform,
+) -> RegisteredVersion:
+    made_from = ingredients(use_case, trained.snapshot_id, trained.seed)
+    made_from.pop("seed")
+    lineage = Lineage(
+        run_key=run_key,
+        split_digest=trained.split_digest,
+        code_commit=code_commit(),
+        seed=trained.seed,
+        **made_from,
+    )
+    with tempfile.TemporaryDirectory(prefix="aforo-bundle-") as temporary:
+        folder = Path(temporary) / "bundle"
+        write_bundle(
+            folder,
+            graph=graph,
+            contract=use_case.contract,
+            golden=choose_golden_rows(use_case, graph, measured.table),
+            lineage=lineage,
+            candidate=trained.chosen,
+            metrics=report.figures()["candidate"],
+            key=platform.signing_key,
+            attachments={REPORT: report.to_json()},
+        )
+        read_bundle(folder, platform.signing_key)
+        return register_version(
+            platform.versions, folder, run=tracked, verdict=report.verdict, description=use_case.title
+        )

@@ -1,0 +1,153 @@
+"""From parts to graphs: the computation of training and calibration, without a store and without MLflow.
+
+The train and calibrate steps run it and record what comes out; ``reproduce`` runs it again and compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from aforo.export.compile import SCORES, compile_predictor, compile_scores
+from aforo.export.inference import GraphPredictor, open_session
+from aforo.export.parity import refuse_difference
+from aforo.export.tables import columns_from
+from aforo.models.calibration import Calibrator, fit_calibrator
+from aforo.models.estimators import CandidateSpec
+from aforo.models.estimators import Task as EstimatorTask
+from aforo.models.training import FitReport, FittedCandidate, fit_candidate
+from aforo.use_case import UseCase
+from aforo.workflows.parts import Parts
+
+# A graph is run on pieces of a table, so that the strings of a large one never exist at once.
+_PIECE_ROWS = 50_000
+
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A fitted candidate as a graph.
+
+    Attributes
+    ----------
+    scores
+        Graph from raw columns to uncalibrated outputs.
+    reference
+        What the Python objects say about the rows of calibration and test, shape (N, K).
+    """
+
+    candidate: FittedCandidate
+    scores: bytes
+    reference: Matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Calibrated:
+    """A calibrated predictor as a graph.
+
+    Attributes
+    ----------
+    predictor
+        Graph from raw columns to the outputs of the prediction contract.
+    difference
+        Largest absolute difference between the graph and the Python objects, over the rows of calibration and test.
+    """
+
+    calibrator: Calibrator
+    predictor: bytes
+    difference: float
+
+
+def fit(
+    use_case: UseCase,
+    candidate: CandidateSpec,
+    parts: Parts,
+    seed: int,
+    progress: Callable[[FitReport], None] | None = None,
+) -> Fitted:
+    """Fit one candidate, and refuse it if its graph says anything else than it does.
+
+    Raises
+    ------
+    TrainingError
+        It cannot learn from these rows.
+    ExportError
+        It cannot be expressed as an exact graph.
+    """
+    fitted = fit_candidate(
+        candidate,
+        features=use_case.features,
+        task=use_case.task.kind,
+        classes=use_case.classes,
+        train=parts.of("train"),
+        validation=parts.of("validation"),
+        target=use_case.data.target.name,
+        seed=seed,
+        budget=use_case.budget,
+        progress=progress,
+    )
+    unseen = parts.of("calibration", "test")
+    scores, reference = compile_scores(fitted, use_case.inputs), fitted.outputs(unseen)
+    found = run_scores(scores, use_case, unseen)
+    refuse_difference({SCORES: found}, {SCORES: reference}, step=f"candidate {fitted.name}")
+    return Fitted(fitted, scores, reference)
+
+
+def calibrate(use_case: UseCase, parts: Parts, scores: bytes, reference: Matrix, seed: int) -> Calibrated:
+    """Fit a calibrator on the calibration part, and append it to the graph.
+
+    Parameters
+    ----------
+    reference
+        What the Python objects say about the rows of calibration and test, shape (N, K).
+
+    Raises
+    ------
+    ExportError
+        The whole graph differs from the Python objects.
+    """
+    part = parts.of("calibration")
+    calibrator = fit_calibrator(
+        run_scores(scores, use_case, part),
+        use_case.targets(part),
+        EstimatorTask(use_case.task.kind, use_case.classes),
+        use_case.calibration,
+        seed=seed,
+        groups=groups_of(use_case, part),
+    )
+    predictor = compile_predictor(scores, calibrator, use_case.contract)
+    found = run_predictor(predictor, use_case, parts.of("calibration", "test"))
+    difference = refuse_difference(found, calibrator.apply(reference), step=f"calibration {calibrator.method}")
+    return Calibrated(calibrator, predictor, difference)
+
+
+def groups_of(use_case: UseCase, table: pl.DataFrame) -> NDArray[Any] | None:
+    """Return the group of each row that is drawn, or held out, as a whole; ``None`` if rows are independent."""
+    by = use_case.evaluation.bootstrap.by
+    return None if by is None else table.get_column(by).cast(pl.String).to_numpy()
+
+
+def run_scores(graph: bytes, use_case: UseCase, table: pl.DataFrame) -> Matrix:
+    """Return a graph's uncalibrated outputs for raw rows, shape (N, K)."""
+    session = open_session(graph)
+    pieces = [
+        session.run([SCORES], columns_from(piece, use_case.inputs))[0] for piece in table.iter_slices(_PIECE_ROWS)
+    ]
+    return np.vstack(pieces)
+
+
+def run_predictor(graph: bytes, use_case: UseCase, table: pl.DataFrame) -> dict[str, Matrix]:
+    """Return a graph's outputs of the prediction contract for raw rows."""
+    return run_in_pieces(GraphPredictor(graph, use_case.contract), table)
+
+
+def run_in_pieces(predictor: GraphPredictor, table: pl.DataFrame) -> dict[str, Matrix]:
+    """Return the outputs of the prediction contract for a table of any length."""
+    pieces = [predictor.run(columns_from(piece, predictor.contract)) for piece in table.iter_slices(_PIECE_ROWS)]
+    return {name: np.vstack([piece[name] for piece in pieces]) for name in pieces[0]}

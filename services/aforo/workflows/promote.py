@@ -1,0 +1,66 @@
+"""Promote: the gate's verdict becomes the champion, by way of the ledger."""
+
+from __future__ import annotations
+
+import getpass
+import time
+
+from aforo.contracts.run import EvaluateManifest, PromoteManifest, RunKey
+from aforo.errors import GateRefused
+from aforo.registry.promotion import promote
+from aforo.use_case import UseCase
+from aforo.workflows.provenance import inputs_of
+from aforo.workflows.wiring import Platform
+
+
+def run(use_case: UseCase, run_key: RunKey, platform: Platform, *, move: bool = True) -> PromoteManifest:
+    """Make the run's version the champion if the gate agreed.
+
+    Parameters
+    ----------
+    move
+        ``False`` leaves the version a challenger, for a person to promote.
+
+    Raises
+    ------
+    GateRefused
+        The gate refused it; the champion stays.
+    """
+    started = time.monotonic()
+    evaluated = platform.runs.read(use_case.name, run_key, EvaluateManifest)
+    if evaluated.verdict == "refuse":
+        raise GateRefused(
+            f"{use_case.name}: version {evaluated.model_version} was refused\n"
+            + "\n".join(f"  {reason}" for reason in evaluated.reasons),
+            hint=f"the champion stays; the report is {evaluated.report}",
+        )
+    version = platform.versions.resolve(use_case.name, evaluated.model_version)
+    changed, previous = False, None
+    if move:
+        promoted = promote(
+            platform.ledger,
+            platform.versions,
+            version,
+            actor=actor(),
+            reason=f"accepted by the gate in run {run_key}",
+            report=evaluated.report,
+            report_digest=evaluated.report_digest,
+        )
+        changed, previous = promoted.changed, promoted.previous_version
+    return platform.runs.write(
+        PromoteManifest(
+            use_case=use_case.name,
+            run_key=run_key,
+            inputs=inputs_of(use_case, evaluated, move=move),
+            seconds=time.monotonic() - started,
+            model_version=version.version,
+            previous_version=previous,
+            model_digest=evaluated.model_digest,
+            changed=changed,
+        )
+    )
+
+
+def actor() -> str:
+    """Return who is asking, for the ledger: the account that this process runs as."""
+    return getpass.getuser()

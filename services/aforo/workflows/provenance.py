@@ -1,0 +1,87 @@
+"""What a result was computed by: the code, and the versions of the libraries beneath it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+from aforo.contracts.run import Manifest
+from aforo.use_case import UseCase
+
+
+def code_digest(use_case_folder: Path) -> str:
+    """Return the SHA-256 of every Python file of the library and of the use case."""
+    library = Path(__file__).parent.parent
+    total = hashlib.sha256()
+    for root in (library, use_case_folder):
+        for path in sorted(root.rglob("*.py")):
+            total.update(path.relative_to(root).as_posix().encode() + b"\0")
+            total.update(hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
+
+
+def inputs_of(use_case: UseCase, *before: Manifest, **parameters: object) -> str:
+    """Return the SHA-256 of all that a step's result follows from: use case, code, earlier steps and parameters."""
+    said = {
+        "use_case": use_case.digest,
+        "code": code_digest(use_case.folder),
+        "before": [manifest.identity for manifest in before],
+        "parameters": parameters,
+    }
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def code_commit() -> str | None:
+    """Return the git commit of the checkout this code runs from, ``None`` outside one; ``-dirty`` marks local changes."""
+    folder = Path(__file__).parent
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        return f"{commit}-dirty" if _git(folder, "status", "--porcelain", "--untracked-files=no") else commit
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)  # noqa: S603, S607
+    return done.stdout.strip()
+
+
+def lock_digest() -> str:
+    """Return the SHA-256 of the exact versions of all that ``aforo[learning]`` needs, as they are installed here.
+
+    The installed versions are what computed the result; a lock file only says what should have been.
+    """
+    versions = sorted(_closure("aforo", "learning").items())
+    return hashlib.sha256("\n".join(f"{name}=={version}" for name, version in versions).encode()).hexdigest()
+
+
+def _closure(distribution: str, extra: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    waiting = _requirements(distribution, (extra,))
+    while waiting:
+        name, extras = waiting.pop()
+        if name in found:
+            continue
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue  # needed on another platform only
+        waiting += _requirements(name, extras)
+    return found
+
+
+def _requirements(distribution: str, extras: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
+    needed = []
+    for line in metadata.requires(distribution) or ():
+        requirement = Requirement(line)
+        contexts = [{"extra": extra} for extra in extras] or [{"extra": ""}]
+        if requirement.marker is None or any(requirement.marker.evaluate(context) for context in contexts):
+            name = re.sub(r"[-_.]+", "-", requirement.name).lower()
+            needed.append((name, tuple(sorted(requirement.extras))))
+    return needed

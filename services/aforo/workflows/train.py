@@ -1,0 +1,141 @@
+"""Train: every candidate on the same rows under the same budget, one of them chosen on the validation part."""
+
+from __future__ import annotations
+
+import io
+import logging
+import time
+from typing import Any
+
+import numpy as np
+
+from aforo.contracts.run import CandidateSummary, RunKey, SplitManifest, TrainManifest
+from aforo.errors import NothingChanged
+from aforo.registry.tracking import TrackedRun
+from aforo.use_case import UseCase
+from aforo.workflows.fitting import Fitted, Matrix, fit
+from aforo.workflows.freshness import changes, ingredients
+from aforo.workflows.parts import Parts
+from aforo.workflows.provenance import code_commit, inputs_of
+from aforo.workflows.wiring import Platform
+
+logger = logging.getLogger(__name__)
+
+
+def run(
+    use_case: UseCase, run_key: RunKey, platform: Platform, *, seed: int | None = None, again: bool = False
+) -> TrainManifest:
+    """Fit all candidates, and record them without judging them.
+
+    Parameters
+    ----------
+    seed
+        Default: the one in ``use_case.yaml``.
+    again
+        Train even if nothing has changed since the champion was made.
+
+    Raises
+    ------
+    NothingChanged
+        Training would give the champion again.
+    TrainingError
+        A candidate cannot learn from these rows.
+    """
+    started = time.monotonic()
+    seed = use_case.seed if seed is None else seed
+    split = platform.runs.read(use_case.name, run_key, SplitManifest)
+    inputs = inputs_of(use_case, split, seed=seed)
+    if done := platform.runs.finished(use_case.name, run_key, TrainManifest, inputs):
+        return done
+    if not again:
+        _refuse_repetition(use_case, split, seed, platform)
+    tracked = _open_run(use_case, run_key, split, seed, platform)
+    parts = Parts.load(split, platform)
+    candidates = []
+    fits = use_case.budget.fits * len(use_case.candidates)
+    with platform.progress("train", unit="fits", total=fits) as advance:
+        for spec in use_case.candidates:
+            fitted = fit(use_case, spec, parts, seed, progress=lambda _: advance(1))
+            candidates.append(_record(use_case, run_key, spec.kind, fitted, tracked, platform))
+    chosen = min(candidates, key=lambda candidate: candidate.validation_loss)
+    tracked.log_params({"chosen": chosen.name, **{f"chosen.{k}": v for k, v in chosen.hyperparameters.items()}})
+    logger.info(
+        "candidates trained",
+        extra={"use_case": use_case.name, "chosen": chosen.name, "validation_loss": chosen.validation_loss},
+    )
+    return platform.runs.write(
+        TrainManifest(
+            use_case=use_case.name,
+            run_key=run_key,
+            inputs=inputs,
+            seconds=time.monotonic() - started,
+            snapshot_id=split.snapshot_id,
+            split_digest=split.split_digest,
+            seed=seed,
+            mlflow_run_id=tracked.run_id,
+            mlflow_url=tracked.url,
+            candidates=tuple(candidates),
+            chosen=chosen.name,
+        )
+    )
+
+
+def _refuse_repetition(use_case: UseCase, split: SplitManifest, seed: int, platform: Platform) -> None:
+    if not changes(use_case, split.snapshot_id, seed, platform):
+        champion = platform.versions.champion(use_case.name)
+        raise NothingChanged(
+            f"{use_case.name}: nothing has changed since version {champion.version if champion else ''} was made "
+            f"from snapshot {split.snapshot_id}; training would give it again",
+            hint="to train all the same, use --again or another --seed",
+        )
+
+
+def _open_run(use_case: UseCase, run_key: RunKey, split: SplitManifest, seed: int, platform: Platform) -> TrackedRun:
+    tags = {**ingredients(use_case, split.snapshot_id, seed), "split_digest": split.split_digest}
+    tracked = platform.tracker.run(use_case.name, run_key, {**tags, "code_commit": code_commit()})
+    logger.info("run opened", extra={"mlflow_run_id": tracked.run_id, "mlflow": tracked.url or "no server"})
+    snapshot = platform.snapshots.read_manifest(split.snapshot_id)
+    tracked.log_dataset(
+        name=use_case.name,
+        snapshot_id=snapshot.snapshot_id,
+        source=snapshot.source,
+        schema={column.name: column.type for column in snapshot.columns},
+        rows=snapshot.rows,
+        context="training",
+    )
+    tracked.log_params({"seed": seed, "budget.fits": use_case.budget.fits, "split": use_case.split.kind})
+    tracked.log_metrics({f"rows.{part}": float(summary.rows) for part, summary in split.parts.items()})
+    return tracked
+
+
+def _record(
+    use_case: UseCase, run_key: RunKey, kind: str, fitted: Fitted, parent: TrackedRun, platform: Platform
+) -> CandidateSummary:
+    candidate = fitted.candidate
+    tracked = platform.tracker.candidate(parent, candidate.name)
+    tracked.log_params({"kind": kind, **_flat(candidate.hyperparameters)})
+    for number, tried in enumerate(candidate.history):
+        tracked.log_metrics({"validation_loss": tried.validation_loss, "seconds": tried.seconds}, step=number)
+    folder = platform.runs.key(use_case.name, run_key, "train", candidate.name)
+    return CandidateSummary(
+        name=candidate.name,
+        kind=kind,
+        is_baseline=candidate.name == use_case.baseline,
+        hyperparameters=_flat(candidate.hyperparameters),
+        validation_loss=candidate.validation_loss,
+        fits=candidate.fits,
+        seconds=candidate.seconds,
+        scores=platform.runs.write_bytes(f"{folder}/scores.onnx", fitted.scores),
+        reference=platform.runs.write_bytes(f"{folder}/reference.npy", _npy(fitted.reference)),
+        mlflow_run_id=tracked.run_id,
+    )
+
+
+def _flat(hyperparameters: dict[str, Any]) -> dict[str, str | int | float | bool | None]:
+    return {k: ", ".join(map(str, v)) if isinstance(v, tuple) else v for k, v in hyperparameters.items()}
+
+
+def _npy(matrix: Matrix) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, matrix, allow_pickle=False)
+    return buffer.getvalue()

@@ -1,0 +1,93 @@
+"""Validate: the snapshot is whole, every row is accounted for, and there is something to learn from."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from aforo.contracts.run import IngestManifest, RunKey, ValidateManifest
+from aforo.contracts.table import Role
+from aforo.data.snapshots import SnapshotManifest
+from aforo.data.statistics import ColumnStatistics
+from aforo.errors import DataError
+from aforo.use_case import UseCase
+from aforo.workflows.provenance import inputs_of
+from aforo.workflows.wiring import Platform
+
+logger = logging.getLogger(__name__)
+
+# A column that is missing this often deserves a look, however well the model copes.
+_MANY_NULLS = 0.5
+
+
+def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> ValidateManifest:
+    """Check a run's snapshot before anything is learnt from it.
+
+    Raises
+    ------
+    SnapshotDamaged
+        The stored bytes are not those that were recorded.
+    DataError
+        Rows are unaccounted for, or the target has a single value.
+    """
+    started = time.monotonic()
+    ingested = platform.runs.read(use_case.name, run_key, IngestManifest)
+    inputs = inputs_of(use_case, ingested)
+    snapshot = platform.snapshots.verify(ingested.snapshot_id)
+    if not ingested.rows.balances or snapshot.rows != ingested.rows.kept:
+        raise DataError(
+            f"{use_case.name}: rows do not add up: {ingested.rows.model_dump()}, and the snapshot has {snapshot.rows}",
+            hint=f"ingest again with `aforo ingest {use_case.name} --run-key {run_key}`",
+        )
+    _refuse_schema_of_another_contract(use_case, snapshot)
+    _refuse_constant_target(use_case, snapshot)
+    warnings = _warnings(use_case, snapshot)
+    for warning in warnings:
+        logger.warning(warning, extra={"use_case": use_case.name})
+    return platform.runs.write(
+        ValidateManifest(
+            use_case=use_case.name,
+            run_key=run_key,
+            inputs=inputs,
+            seconds=time.monotonic() - started,
+            snapshot_id=ingested.snapshot_id,
+            rows=ingested.rows,
+            warnings=tuple(warnings),
+        )
+    )
+
+
+def _refuse_schema_of_another_contract(use_case: UseCase, snapshot: SnapshotManifest) -> None:
+    found = tuple(column.name for column in snapshot.columns)
+    if found != use_case.data.names:
+        raise DataError(
+            f"{use_case.name}: snapshot {snapshot.snapshot_id} has the columns {', '.join(found)}; "
+            f"the contract has {', '.join(use_case.data.names)}",
+            hint="the contract has changed since the snapshot was taken; ingest again",
+        )
+
+
+def _refuse_constant_target(use_case: UseCase, snapshot: SnapshotManifest) -> None:
+    target = _column(snapshot, use_case.data.target.name)
+    if target.minimum == target.maximum and target.minimum is not None:
+        raise DataError(
+            f"{use_case.name}: every row has the target {target.name!r} = {target.minimum!r}",
+            hint="check the target's expression and what is set aside",
+        )
+
+
+def _warnings(use_case: UseCase, snapshot: SnapshotManifest) -> list[str]:
+    warnings = []
+    for contract in use_case.data.with_role(Role.FEATURE):
+        column = _column(snapshot, contract.name)
+        if column.nulls == snapshot.rows:
+            warnings.append(f"feature {column.name!r} is missing in every row")
+        elif column.nulls > _MANY_NULLS * snapshot.rows:
+            warnings.append(f"feature {column.name!r} is missing in {column.nulls / snapshot.rows:.0%} of the rows")
+        elif column.minimum == column.maximum and column.minimum is not None and not column.nulls:
+            warnings.append(f"feature {column.name!r} has the one value {column.minimum!r}")
+    return warnings
+
+
+def _column(snapshot: SnapshotManifest, name: str) -> ColumnStatistics:
+    return next(column for column in snapshot.columns if column.name == name)
