@@ -92,7 +92,7 @@ FAULT_CODES = (
 )
 
 
-class Problem(Exception):  # noqa: N818 - the word of RFC 9457
+class Problem(Exception):
     """A request that is refused.
 
     Parameters

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ DESCRIBE = """
 import json, sys
 from airflow.dag_processing.dagbag import DagBag
 bag = DagBag(sys.argv[1])
-ml = {"sklearn", "torch", "mlflow", "polars", "pandas", "onnxruntime"} & {name.partition(".")[0] for name in sys.modules}
+libraries = {"sklearn", "torch", "mlflow", "polars", "pandas", "onnxruntime"}
+ml = libraries & {name.partition(".")[0] for name in sys.modules}
 print("DESCRIPTION" + json.dumps({
     "errors": {path: str(error) for path, error in bag.import_errors.items()},
     "ml": sorted(ml),
@@ -77,7 +79,7 @@ def test_the_dag_files_import_no_learning_library(described):
 def test_a_training_dag_runs_the_steps_one_after_the_other(described):
     dag = described["dags"]["flights__training"]
     assert dag["tasks"] == STEPS
-    assert dag["downstream"] == {a: [b] for a, b in zip(STEPS, STEPS[1:], strict=False)} | {"promote": []}
+    assert dag["downstream"] == {a: [b] for a, b in pairwise(STEPS)} | {"promote": []}
 
 
 def test_each_task_is_one_command_of_ours(described):

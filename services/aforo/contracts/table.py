@@ -46,7 +46,7 @@ class ColumnContract(Specification):
     Attributes
     ----------
     type
-        ``integer`` is exact up to 2**53 in magnitude. ``date`` is ``YYYY-MM-DD``; ``timestamp`` is ISO 8601, stored in UTC.
+        ``integer`` is exact up to 2**53 in magnitude. ``date`` is ``YYYY-MM-DD``; ``timestamp`` is ISO 8601 in UTC.
     role
         One role or a list of them.
     expression

@@ -38,7 +38,7 @@ def inputs_of(use_case: UseCase, *before: Manifest, **parameters: object) -> str
 
 
 def code_commit() -> str | None:
-    """Return the git commit of the checkout this code runs from, ``None`` outside one; ``-dirty`` marks local changes."""
+    """Return the git commit this code runs from, ``-dirty`` if files were changed; ``None`` outside a checkout."""
     folder = Path(__file__).parent
     try:
         commit = _git(folder, "rev-parse", "HEAD")

@@ -1,4 +1,4 @@
-"""Write scikit-learn's copy of the Wisconsin diagnostic breast cancer data (UCI, CC BY 4.0) as data.csv, beside this file."""
+"""Write scikit-learn's copy of the Wisconsin breast cancer data (UCI, CC BY 4.0) as data.csv, beside this file."""
 
 from pathlib import Path
 

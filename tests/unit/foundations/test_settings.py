@@ -23,7 +23,7 @@ def test_a_secret_is_read_from_the_file_the_variable_names(tmp_path):
 
 
 def test_a_secret_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(SettingsError, match="AFORO_S3_SECRET_KEY_FILE points at .*nowhere"):
+    with pytest.raises(SettingsError, match=r"AFORO_S3_SECRET_KEY_FILE points at .*nowhere"):
         secret({"AFORO_S3_SECRET_KEY_FILE": str(tmp_path / "nowhere")}, "AFORO_S3_SECRET_KEY")
 
 
