@@ -16,7 +16,8 @@
     ├── ModelNotFound              1   no model, version or alias of that name
     ├── LedgerError                1   the ledger contradicts itself or the registry
     ├── GateRefused               99   the candidate was judged, and is not good enough
-    ├── ObjectMissing          1   the store has no object of that key
+    ├── NothingChanged         99   training again would give the same model again
+    ├── ObjectMissing           1   the store has no object of that key
     └── StoreUnavailable          75   a store, database or server does not answer now; trying again may help
 
 The number is the exit code of ``aforo``. Airflow shows 99 as *skipped*; 75 is ``EX_TEMPFAIL``.
