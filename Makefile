@@ -22,6 +22,7 @@ $(VENV)/ready: requirements/development.txt pyproject.toml
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements/development.txt)"
 	$(VENV)/bin/uv pip install --quiet --python $(VENV) -r requirements/development.txt
 	$(VENV)/bin/uv pip install --quiet --python $(VENV) --no-deps --editable .
+	for script in services/use_cases/*/export.py; do $(VENV)/bin/python $$script || exit 1; done
 	touch $@
 
 # Airflow and the machine-learning libraries never share an environment: this one has Airflow and our bare package.

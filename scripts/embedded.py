@@ -79,19 +79,25 @@ def serve_and_ask(aforo: Path, environment: dict[str, str], use_case: str, home:
     port = free_port()
     say("starting the prediction API")
     with subprocess.Popen([aforo, "serve", "--port", str(port)], env=environment) as server:
-        address = f"http://127.0.0.1:{port}/models/{use_case}"
-        if not is_ready(server, f"http://127.0.0.1:{port}/health/ready"):
-            say(f"the prediction API was not ready within {API_START_TIMEOUT_S} s")
-            return 1
-        description = ask(address)
-        row = {column["name"]: column["example"] for column in description["contract"]["inputs"]}
-        say(f"POST {address}/predict")
-        print(json.dumps({"rows": [row]}, indent=2))
-        print(json.dumps(ask(f"{address}/predict", {"rows": [row]}), indent=2))
-        server.terminate()
+        try:
+            if not is_ready(server, f"http://127.0.0.1:{port}/health/ready"):
+                say(f"the prediction API was not ready within {API_START_TIMEOUT_S} s")
+                return 1
+            show_one_prediction(f"http://127.0.0.1:{port}/models/{use_case}")
+        finally:
+            server.terminate()
     subprocess.run([aforo, "describe", use_case], env=environment, check=True)
     show_where_to_look(home, use_case)
     return 0
+
+
+def show_one_prediction(address: str) -> None:
+    """Send the contract's own example, and print question and answer."""
+    inputs = ask(address)["champion"]["contract"]["inputs"]
+    row = {column["name"]: column["example"] for column in inputs}
+    say(f"POST {address}/predict")
+    print(json.dumps({"rows": [row]}, indent=2))
+    print(json.dumps(ask(f"{address}/predict", {"rows": [row]}), indent=2), flush=True)
 
 
 def embedded_environment(home: Path) -> dict[str, str]:
