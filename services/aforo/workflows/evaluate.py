@@ -68,9 +68,8 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> EvaluateManif
     report = _judge(use_case, trained, measured)
     tracked = platform.tracker.reopen(trained.mlflow_run_id)
     _record(use_case, trained, measured, report, tracked, platform)
-    key = platform.runs.write_bytes(
-        platform.runs.key(use_case.name, run_key, "evaluate", "report.json"), report.to_json()
-    )
+    written = report.to_json()
+    key = platform.runs.write_bytes(platform.runs.key(use_case.name, run_key, "evaluate", "report.json"), written)
     chosen = next(candidate for candidate in calibrated.candidates if candidate.name == trained.chosen)
     graph = platform.runs.read_bytes(chosen.predictor)
     version = _register(use_case, run_key, trained, graph, measured, report, tracked, platform)
@@ -84,7 +83,7 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> EvaluateManif
             inputs=inputs,
             seconds=time.monotonic() - started,
             report=key,
-            report_digest=hashlib.sha256(report.to_json()).hexdigest(),
+            report_digest=hashlib.sha256(written).hexdigest(),
             verdict=report.verdict,
             reasons=report.reasons,
             metrics=report.figures(),

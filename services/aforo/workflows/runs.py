@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator
 from typing import TypeVar
 
 import polars as pl
@@ -67,11 +66,6 @@ class Runs:
         key = self.key(manifest.use_case, RunKey(manifest.run_key), manifest.step, "manifest.json")
         self._store.write(key, manifest.model_dump_json(indent=2).encode())
         return manifest
-
-    def list(self, use_case: str) -> Iterator[RunKey]:
-        """Return the keys of all runs of a use case, in order."""
-        seen = {key.split("/")[2] for key in self._store.list(f"runs/{use_case}/")}
-        return (RunKey(run_key) for run_key in sorted(seen))
 
     def write_bytes(self, key: str, data: bytes) -> str:
         self._store.write(key, data)
