@@ -15,6 +15,7 @@
     ├── BundleRefused              1   a bundle is damaged, unsigned, or does not reproduce its golden rows
     ├── ModelNotFound              1   no model, version or alias of that name
     ├── LedgerError                1   the ledger contradicts itself or the registry
+    ├── NotReproduced              1   a version was made again, and is not what was registered
     ├── GateRefused               99   the candidate was judged, and is not good enough
     ├── NothingChanged         99   training again would give the same model again
     ├── ObjectMissing           1   the store has no object of that key
@@ -93,6 +94,10 @@ class ModelNotFound(AforoError):
 
 
 class LedgerError(AforoError):
+    pass
+
+
+class NotReproduced(AforoError):
     pass
 
 

@@ -77,6 +77,12 @@ class UseCase(Header):
         """Where ``use_case.yaml`` lies; relative source paths start here."""
         return self._folder
 
+    def at(self, folder: Path) -> Self:
+        """Return the same use case, in another folder."""
+        moved = self.model_copy()
+        moved._folder = folder
+        return moved
+
     @property
     def digest(self) -> str:
         """SHA-256 of what the file means: comments and key order do not change it."""
@@ -232,14 +238,12 @@ def load_use_case(use_cases: Path, name: str) -> UseCase:
             f"{path}: name is {document.get('name')!r} in a folder called {name!r}", hint="make the two the same"
         )
     try:
-        use_case = UseCase.model_validate(document)
+        return UseCase.model_validate(document).at(path.parent)
     except ValidationError as error:
         raise UseCaseError(
             f"{path}: {error.error_count()} thing(s) wrong\n" + "\n".join(_sentences(error)),
             hint=f"mend them and run `aforo check {name}`",
         ) from error
-    use_case._folder = path.parent
-    return use_case
 
 
 def _sentences(error: ValidationError) -> list[str]:

@@ -90,6 +90,10 @@ class IngestManifest(Manifest):
     """Object key of the quarantine table (Parquet), ``None`` if every row was good."""
     reused: bool = False
     """Whether the snapshot was there already."""
+    given: bool = False
+    """Whether the run was given its snapshot instead of reading the sources."""
+    limit: int | None = None
+    """How many rows were read at most; ``None`` for all."""
 
 
 class ValidateManifest(Manifest):
@@ -148,6 +152,8 @@ class TrainManifest(Manifest):
     candidates: tuple[CandidateSummary, ...]
     chosen: str
     """Name of the candidate with the lowest loss on the validation part."""
+    provenance: str
+    """Object key of the run's `Provenance` (JSON)."""
 
 
 class CalibratedCandidate(Specification):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aforo.registry.versions import RegisteredVersion
 from aforo.use_case import UseCase
-from aforo.workflows.provenance import code_digest, lock_digest
+from aforo.workflows.provenance import code_digest, code_files, libraries, lock_digest
 from aforo.workflows.wiring import Platform
 
 
@@ -13,8 +13,8 @@ def ingredients(use_case: UseCase, snapshot_id: str, seed: int) -> dict[str, str
     return {
         "snapshot_id": snapshot_id,
         "use_case_digest": use_case.digest,
-        "code_digest": code_digest(use_case.folder),
-        "lock_digest": lock_digest(),
+        "code_digest": code_digest(code_files(use_case.folder)),
+        "lock_digest": lock_digest(libraries()),
         "seed": str(seed),
     }
 

@@ -52,6 +52,8 @@ def run(
             rows=taken.rows,
             quarantine=taken.quarantine,
             reused=taken.reused,
+            given=snapshot is not None,
+            limit=limit,
         )
     )
 

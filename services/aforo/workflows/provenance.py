@@ -4,33 +4,50 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 import re
 import subprocess
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from aforo.contracts.certificate import Provenance
 from aforo.contracts.run import Manifest
 from aforo.use_case import UseCase
 
 
-def code_digest(use_case_folder: Path) -> str:
-    """Return the SHA-256 of every Python file of the library and of the use case."""
+def provenance(use_case: UseCase) -> Provenance:
+    """Return all that a result follows from besides its data, in full."""
+    return Provenance(
+        use_case=use_case.model_dump(mode="json"),
+        code=code_files(use_case.folder),
+        libraries=libraries(),
+        machine=machine(),
+    )
+
+
+def code_files(use_case_folder: Path) -> dict[str, str]:
+    """Return every Python file of the library and of the use case, with the SHA-256 of its bytes."""
     library = Path(__file__).parent.parent
-    total = hashlib.sha256()
-    for root in (library, use_case_folder):
-        for path in sorted(root.rglob("*.py")):
-            total.update(path.relative_to(root).as_posix().encode() + b"\0")
-            total.update(hashlib.sha256(path.read_bytes()).digest())
-    return total.hexdigest()
+    return {
+        path.relative_to(root.parent).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for root in (library, use_case_folder)
+        for path in sorted(root.rglob("*.py"))
+    }
+
+
+def code_digest(files: Mapping[str, str]) -> str:
+    """Return the SHA-256 of what `code_files` returned."""
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
 def inputs_of(use_case: UseCase, *before: Manifest, **parameters: object) -> str:
     """Return the SHA-256 of all that a step's result follows from: use case, code, earlier steps and parameters."""
     said = {
         "use_case": use_case.digest,
-        "code": code_digest(use_case.folder),
+        "code": code_digest(code_files(use_case.folder)),
         "before": [manifest.identity for manifest in before],
         "parameters": parameters,
     }
@@ -52,13 +69,32 @@ def _git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def lock_digest() -> str:
-    """Return the SHA-256 of the exact versions of all that ``aforo[learning]`` needs, as they are installed here.
+def libraries() -> dict[str, str]:
+    """Return the exact versions of all that ``aforo[learning]`` needs, as they are installed here.
 
     The installed versions are what computed the result; a lock file only says what should have been.
     """
-    versions = sorted(_closure("aforo", "learning").items())
-    return hashlib.sha256("\n".join(f"{name}=={version}" for name, version in versions).encode()).hexdigest()
+    return dict(sorted(_closure("aforo", "learning").items()))
+
+
+def lock_digest(versions: Mapping[str, str]) -> str:
+    """Return the SHA-256 of what `libraries` returned."""
+    lines = sorted(f"{name}=={version}" for name, version in versions.items())
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def machine() -> dict[str, str]:
+    """Return what arithmetic depends on: the processor's model, the system and the Python."""
+    return {"processor": _processor(), "system": platform.platform(), "python": platform.python_version()}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except FileNotFoundError:
+        return platform.processor() or platform.machine()
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()
 
 
 def _closure(distribution: str, extra: str) -> dict[str, str]:

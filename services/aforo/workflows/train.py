@@ -16,7 +16,7 @@ from aforo.use_case import UseCase
 from aforo.workflows.fitting import Fitted, Matrix, fit
 from aforo.workflows.freshness import changes, ingredients
 from aforo.workflows.parts import Parts
-from aforo.workflows.provenance import code_commit, inputs_of
+from aforo.workflows.provenance import code_commit, inputs_of, provenance
 from aforo.workflows.wiring import Platform
 
 logger = logging.getLogger(__name__)
@@ -50,6 +50,8 @@ def run(
     if not again:
         _refuse_repetition(use_case, split, seed, platform)
     tracked = _open_run(use_case, run_key, split, seed, platform)
+    made_with = provenance(use_case).model_dump_json(indent=1).encode()
+    tracked.log_file("provenance.json", made_with)
     parts = Parts.load(split, platform)
     candidates = []
     fits = use_case.budget.fits * len(use_case.candidates)
@@ -76,6 +78,9 @@ def run(
             mlflow_url=tracked.url,
             candidates=tuple(candidates),
             chosen=chosen.name,
+            provenance=platform.runs.write_bytes(
+                platform.runs.key(use_case.name, run_key, "train", "provenance.json"), made_with
+            ),
         )
     )
 
