@@ -288,6 +288,11 @@ class S3Store:
             return False
         return True
 
+    def stamp(self, key: str) -> str:
+        """Return the object's ETag, which changes with its bytes."""
+        with self._faults(key):
+            return str(self._client.head_object(**self._address(key))["ETag"]).strip('"')
+
     def list(self, prefix: str) -> Iterator[str]:
         bucket, _, path = prefix.partition("/")
         _refuse_bad_bucket(bucket, prefix)

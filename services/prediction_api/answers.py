@@ -18,13 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aforo.contracts.prediction import PredictionContract
-
-LOW_CONFIDENCE = "low_confidence"
-NOT_FINITE = "not_finite"
-ABSTAIN_REASONS = {
-    LOW_CONFIDENCE: "the highest probability is below the contract's abstain_below",
-    NOT_FINITE: "the row's numbers are so large that the outputs are not finite",
-}
+from aforo.export.answering import LOW_CONFIDENCE, NOT_FINITE, chosen
 
 Prediction = Any
 """One row's answer: a struct made for the contract, ready to be encoded."""
@@ -126,15 +120,3 @@ class Answers:
             else:
                 predictions.append(row(None, None, True, NOT_FINITE))
         return predictions
-
-
-def chosen(probabilities: NDArray[np.float64], contract: PredictionContract) -> NDArray[np.intp]:
-    """Return the place of each row's label, shape (N,).
-
-    A binary task answers its positive class from the contract's threshold on, several classes the most probable
-    one (the first of equals).
-    """
-    if contract.task == "binary":
-        return (probabilities[:, 1] >= contract.threshold).astype(np.intp)
-    places: NDArray[np.intp] = probabilities.argmax(axis=1)
-    return places

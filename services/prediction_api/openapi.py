@@ -13,7 +13,7 @@ from fastapi.openapi.utils import get_openapi
 
 from aforo.contracts.prediction import PredictionContract
 from aforo.contracts.table import ColumnContract
-from prediction_api.answers import ABSTAIN_REASONS
+from aforo.export.answering import ABSTAIN_REASONS
 from prediction_api.decoding import integer_bounds
 from prediction_api.problems import CODES, FAULT_CODES
 from prediction_api.protocols.inference_v2 import DATATYPES, input_metadata, output_metadata, output_tensors

@@ -34,6 +34,16 @@ DTYPES: dict[ColumnType, pl.DataType] = {
     "timestamp": pl.Datetime("us", "UTC"),
 }
 
+FAULTS: dict[ColumnType, str] = {
+    "string": "is not a text",
+    "integer": "is not a whole number up to 2**53",
+    "number": "is not a finite number",
+    "boolean": "is neither true nor false",
+    "date": "is not a date (YYYY-MM-DD)",
+    "timestamp": "is not a timestamp (ISO 8601)",
+}
+"""What a message says of a value that does not fit its type."""
+
 _BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
 

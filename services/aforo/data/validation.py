@@ -12,21 +12,12 @@ import polars as pl
 
 from aforo.contracts.table import ColumnContract, TableContract
 from aforo.data import expressions
-from aforo.data.casting import DTYPES, cast, normalise
+from aforo.data.casting import DTYPES, FAULTS, cast, normalise
 from aforo.data.checks import violations
 from aforo.data.joining import Join, Lookup
 from aforo.data.quarantine import Quarantine
 from aforo.errors import DataError
 from aforo.settings import Settings
-
-_FAULTS = {
-    "string": "is not a text",
-    "integer": "is not a whole number up to 2**53",
-    "number": "is not a finite number",
-    "boolean": "is neither true nor false",
-    "date": "is not a date (YYYY-MM-DD)",
-    "timestamp": "is not a timestamp (ISO 8601)",
-}
 
 
 class Validation:
@@ -106,7 +97,7 @@ class _Sieve:
             values = cast(given, column.type)
             if values.null_count() > given.null_count():
                 wrong = values.is_null() & given.is_not_null()
-                self._report(wrong, _FAULTS[column.type], column.name, given)
+                self._report(wrong, FAULTS[column.type], column.name, given)
                 bad = wrong if bad is None else bad | wrong
             typed.append(normalise(values))
         self.table = self.table.with_columns(typed)

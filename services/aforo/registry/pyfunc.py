@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from aforo.contracts.prediction import PredictionContract
 from aforo.contracts.table import LARGEST_EXACT_INTEGER, ColumnContract
 from aforo.errors import DataError
+from aforo.export.answering import answer_columns
 from aforo.registry.bundle import Bundle, read_bundle
 from aforo.registry.signing import signing_key
 from aforo.settings import Settings
@@ -47,7 +48,8 @@ class PyfuncPredictor:
         Returns
         -------
         pandas.DataFrame
-            Classes: ``probability_<class>`` for each, and ``label``. Regression: ``value``, ``lower``, ``upper``.
+            Classes: ``probability_<class>`` for each, and ``label``, which is missing where the model abstains.
+            Regression: ``value``, ``lower``, ``upper``.
 
         Raises
         ------
@@ -59,7 +61,9 @@ class PyfuncPredictor:
         frame = data if isinstance(data, pd.DataFrame) else pd.DataFrame(data)
         contract = self.bundle.contract
         outputs = self.bundle.predictor.run(columns_of_frame(frame, contract))
-        return _answers(outputs, contract, frame.index)
+        answers = answer_columns(outputs, contract)
+        answers.pop("abstain_reason")
+        return pd.DataFrame(answers, index=frame.index)
 
 
 def columns_of_frame(frame: pd.DataFrame, contract: PredictionContract) -> dict[str, NDArray[Any]]:
@@ -148,24 +152,6 @@ def _absent(column: ColumnContract, rows: int) -> NDArray[Any]:
     if column.type == "string":
         return np.full((rows, 1), "", dtype=object)
     return np.full((rows, 1), np.nan)
-
-
-def _answers(
-    outputs: Mapping[str, NDArray[np.float64]], contract: PredictionContract, index: pd.Index[Any]
-) -> pd.DataFrame:
-    if contract.task == "regression":
-        bounds = outputs["interval"]
-        columns = {"value": outputs["value"][:, 0], "lower": bounds[:, 0], "upper": bounds[:, 1]}
-        return pd.DataFrame(columns, index=index)
-    probabilities = outputs["probabilities"]
-    answers = pd.DataFrame(
-        {f"probability_{label}": probabilities[:, k] for k, label in enumerate(contract.classes)}, index=index
-    )
-    answered = probabilities.argmax(axis=1)
-    if contract.task == "binary":
-        answered = (probabilities[:, 1] >= contract.threshold).astype(np.int64)
-    answers["label"] = np.array(contract.classes, dtype=object)[answered]
-    return answers
 
 
 def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> PyfuncPredictor:  # noqa: ARG001

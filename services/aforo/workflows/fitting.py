@@ -148,6 +148,7 @@ def run_predictor(graph: bytes, use_case: UseCase, table: pl.DataFrame) -> dict[
 
 
 def run_in_pieces(predictor: GraphPredictor, table: pl.DataFrame) -> dict[str, Matrix]:
-    """Return the outputs of the prediction contract for a table of any length."""
-    pieces = [predictor.run(columns_from(piece, predictor.contract)) for piece in table.iter_slices(_PIECE_ROWS)]
+    """Return the outputs of the prediction contract for a table of any length, none included."""
+    slices = table.iter_slices(_PIECE_ROWS) if table.height else [table]
+    pieces = [predictor.run(columns_from(piece, predictor.contract)) for piece in slices]
     return {name: np.vstack([piece[name] for piece in pieces]) for name in pieces[0]}

@@ -14,7 +14,7 @@ from aforo.contracts.prediction import BundleManifest
 from aforo.contracts.table import ColumnContract
 from aforo.errors import BundleRefused, DataError
 from aforo.registry.bundle import read_bundle
-from aforo.registry.pyfunc import PyfuncPredictor, _answers, _load_pyfunc, columns_of_frame
+from aforo.registry.pyfunc import PyfuncPredictor, _load_pyfunc, columns_of_frame
 
 if TYPE_CHECKING:
     from conftest import World
@@ -157,23 +157,6 @@ def test_a_column_given_twice_is_refused(predictor: PyfuncPredictor):
 def test_parameters_are_refused(predictor: PyfuncPredictor):
     with pytest.raises(DataError, match="takes no parameters; got temperature"):
         predictor.predict(frame(), params={"temperature": 0.5})
-
-
-def test_a_regression_answers_value_and_interval(predictor: PyfuncPredictor):
-    contract = predictor.bundle.contract.model_copy(update={"task": "regression", "classes": ()})
-    outputs = {"value": np.array([[3.0]]), "interval": np.array([[2.0, 5.0]])}
-
-    answers = _answers(outputs, contract, pd.RangeIndex(1))
-
-    assert answers.to_dict("records") == [{"value": 3.0, "lower": 2.0, "upper": 5.0}]
-
-
-def test_a_binary_label_follows_the_contracts_threshold(predictor: PyfuncPredictor):
-    strict = predictor.bundle.contract.model_copy(update={"threshold": 0.7})
-
-    answers = _answers({"probabilities": np.array([[0.31, 0.69], [0.3, 0.7]])}, strict, pd.RangeIndex(2))
-
-    assert answers["label"].tolist() == ["no", "yes"]
 
 
 def test_whole_numbers_beyond_what_a_float_counts_are_refused(predictor: PyfuncPredictor):

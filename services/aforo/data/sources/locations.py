@@ -45,6 +45,14 @@ class Location:
         return self.store.url(self.path) if self.store else self.path
 
     @property
+    def stamp(self) -> str:
+        """What changes when the file does."""
+        if self.store:
+            return self.store.stamp(self.path)
+        status = Path(self.path).stat()
+        return f"{status.st_size}-{status.st_mtime_ns}"
+
+    @property
     def scan_options(self) -> dict[str, str] | None:
         return self.store.scan_options() if self.store else None
 

@@ -42,11 +42,15 @@ class ParquetReader:
 
     def __init__(self, files: Sequence[Location]) -> None:
         self._files = files
-        self.columns = self._schema_names(files[0])
+        self.schema = self._schema(files[0])
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(self.schema)
 
     def batches(self, wanted: Sequence[str]) -> Iterator[Batch]:
         for file in self._files:
-            require_columns(file.name, wanted, self._schema_names(file))
+            require_columns(file.name, wanted, tuple(self._schema(file)))
             first = 1
             try:
                 for table in self._scan(file).select(wanted).collect_batches(chunk_size=_BATCH_ROWS):
@@ -56,9 +60,9 @@ class ParquetReader:
             except (pl.exceptions.PolarsError, OSError) as error:
                 raise _damaged(file, error) from error
 
-    def _schema_names(self, file: Location) -> tuple[str, ...]:
+    def _schema(self, file: Location) -> dict[str, pl.DataType]:
         try:
-            return tuple(self._scan(file).collect_schema().names())
+            return dict(self._scan(file).collect_schema())
         except (pl.exceptions.PolarsError, OSError) as error:
             raise _damaged(file, error) from error
 

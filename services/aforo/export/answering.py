@@ -1,0 +1,66 @@
+"""From a graph's outputs to answers: which class, and whether to answer at all. NumPy only: every server uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from aforo.contracts.prediction import PredictionContract
+
+LOW_CONFIDENCE = "low_confidence"
+NOT_FINITE = "not_finite"
+ABSTAIN_REASONS = {
+    LOW_CONFIDENCE: "the highest probability is below the contract's abstain_below",
+    NOT_FINITE: "the row's numbers are so large that the outputs are not finite",
+}
+
+Answers = dict[str, npt.NDArray[np.float64] | npt.NDArray[np.object_]]
+
+
+def chosen(probabilities: npt.NDArray[np.float64], contract: PredictionContract) -> npt.NDArray[np.intp]:
+    """Return the place of each row's label, shape (N,).
+
+    A binary task answers its positive class from the contract's threshold on, several classes the most probable
+    one (the first of equals).
+    """
+    if contract.task == "binary":
+        return (probabilities[:, 1] >= contract.threshold).astype(np.intp)
+    places: npt.NDArray[np.intp] = probabilities.argmax(axis=1)
+    return places
+
+
+def answer_columns(outputs: Mapping[str, npt.NDArray[np.float64]], contract: PredictionContract) -> Answers:
+    """Return a table's answers as columns of shape (N,).
+
+    Parameters
+    ----------
+    outputs
+        Of the graph, shape (N, K) each.
+
+    Returns
+    -------
+    dict
+        Classes: ``probability_<class>`` for each, and ``label``. Regression: ``value``, ``lower``, ``upper``.
+        Both: ``abstain_reason``, one of `ABSTAIN_REASONS`; ``None`` with an answer. A row that abstains has no label,
+        and one whose outputs are not finite has NaN.
+    """
+    if contract.task == "regression":
+        table = np.concatenate([outputs["value"], outputs["interval"]], axis=1)
+        answers: Answers = dict(zip(("value", "lower", "upper"), table.T, strict=True))
+        abstains = {NOT_FINITE: ~np.isfinite(table).all(axis=1)}
+    else:
+        table = outputs["probabilities"]
+        answers = {f"probability_{label}": table[:, k] for k, label in enumerate(contract.classes)}
+        confidences = table.max(axis=1)
+        unknown = np.isnan(confidences)
+        abstains = {NOT_FINITE: unknown, LOW_CONFIDENCE: ~unknown & (confidences < (contract.abstain_below or 0.0))}
+        answers["label"] = np.array(contract.classes, dtype=object)[chosen(table, contract)]
+    reasons = np.full(len(table), None, dtype=object)
+    for reason, where in abstains.items():
+        reasons[where] = reason
+        if "label" in answers:
+            answers["label"][where] = None
+    answers["abstain_reason"] = reasons
+    return answers

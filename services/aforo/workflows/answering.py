@@ -1,0 +1,71 @@
+"""Rows of a table, checked as the prediction API checks them, with their answers or what is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from aforo.contracts.table import ColumnContract
+from aforo.data.casting import DTYPES, FAULTS, cast, normalise
+from aforo.data.checks import violations
+from aforo.export.answering import answer_columns
+from aforo.export.inference import GraphPredictor
+from aforo.workflows.fitting import run_in_pieces
+
+ROW, PROBLEM = "(row)", "(problem)"
+"""Columns beside those of a file; no contract's column is called so."""
+
+
+def answer(batch: pl.DataFrame, predictor: GraphPredictor, keep: Sequence[str]) -> pl.DataFrame:
+    """Return one row a row.
+
+    Parameters
+    ----------
+    batch
+        (N rows) `ROW`, the number of each in its file; `PROBLEM`, what is known to be wrong with it already; the
+        columns of ``keep``; and those inputs of the contract that there are. One that may be missing need not be.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``row``, the columns of ``keep``, the answers (see `answer_columns`), and ``problem``, null for a good row.
+    """
+    typed, problems = _checked(batch, predictor.contract.inputs)
+    good = problems.is_null()
+    answers = pl.DataFrame(answer_columns(run_in_pieces(predictor, typed.filter(good)), predictor.contract))
+    answers = answers.cast({name: pl.String for name in ("label", "abstain_reason") if name in answers.columns})
+    where = pl.Series("at", np.where(good.to_numpy(), good.cum_sum().to_numpy().astype(np.int64) - 1, -1))
+    answers = answers.with_row_index("at").cast({"at": pl.Int64})
+    placed = pl.DataFrame({"at": where}).join(answers, on="at", how="left", maintain_order="left").drop("at")
+    numbers = batch.get_column(ROW).alias("row")
+    return pl.concat([numbers.to_frame(), batch.select(keep), placed, problems.to_frame()], how="horizontal")
+
+
+def _checked(batch: pl.DataFrame, inputs: Sequence[ColumnContract]) -> tuple[pl.DataFrame, pl.Series]:
+    """Return the inputs in the contract's types, and what is wrong with each row: (N,) text, null where nothing is."""
+    found: list[tuple[pl.Series, str]] = []
+    columns = []
+    broken = batch.get_column(PROBLEM)
+    for column in inputs:
+        if column.name not in batch.columns:
+            columns.append(pl.Series(column.name, [None] * batch.height, dtype=DTYPES[column.type]))
+            continue
+        given = normalise(batch.get_column(column.name))
+        values = cast(given, column.type)
+        unfit = values.is_null() & given.is_not_null()
+        if unfit.any():
+            found.append((unfit, f"{column.name} {FAULTS[column.type]}"))
+        columns.append(normalise(values))
+    typed = pl.DataFrame(columns)
+    # What does not fit its type is reported as that, and not as missing too.
+    reported = {text.partition(" ")[0]: rows for rows, text in found}
+    for violation in violations(typed, tuple(inputs)):
+        rows = violation.rows & ~reported[violation.column] if violation.column in reported else violation.rows
+        found.append((rows, f"{violation.column} {violation.reason}"))
+    # A record that is broken has no values, and that is all there is to say of it.
+    flags = pl.DataFrame([broken, *(rows.alias(text) for rows, text in found)])
+    texts = [pl.when(pl.col(text) & broken.is_null()).then(pl.lit(text)) for _, text in found]
+    joined = flags.select(pl.concat_str(broken, *texts, separator="; ", ignore_nulls=True).alias("problem")).to_series()
+    return typed, joined.set(joined == "", None)
