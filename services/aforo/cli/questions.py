@@ -1,4 +1,4 @@
-"""What a person asks between the steps: is it right, what is there, is it due, who promoted it."""
+"""What a person asks between the steps: is it right, what is there, is it due."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from aforo.workflows.wiring import Platform
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to ``app``."""
-    for command in (check, describe, new, due, history):
+    for command in (check, describe, new, due):
         app.command()(command)
 
 
@@ -89,18 +89,6 @@ def due(use_case: UseCaseArgument, seed: SeedOption = None) -> None:
             f"{asked.name}: nothing has changed since the champion, version{number}; snapshot {taken.snapshot_id}"
         )
     print_line(f"{asked.name}: training is due: {', '.join(found)}; snapshot {taken.snapshot_id}")
-
-
-def history(use_case: UseCaseArgument) -> None:
-    """Show who made which version the champion, and why."""
-    settings = Settings.from_environment()
-    asked = load_use_case(settings.use_cases, use_case)
-    rows = Platform.of(settings).ledger.history(asked.name)
-    show_table(
-        f"Ledger of {asked.name}",
-        ("at", "action", "version", "previous", "actor", "reason"),
-        [(r.at, r.action, r.version, r.previous_version or "-", r.actor, r.reason) for r in rows],
-    )
 
 
 def _columns(use_case: UseCase) -> list[tuple[str, ...]]:

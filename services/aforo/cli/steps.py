@@ -1,4 +1,4 @@
-"""The steps of a run, one command each, and ``run``, which is all of them."""
+"""The steps of a run up to the verdict, one command each, and ``run``, which is all of them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from aforo.workflows.wiring import Platform
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to ``app``."""
-    for command in (ingest, validate, split, train, calibrate, evaluate, promote, run):
+    for command in (ingest, validate, split, train, calibrate, evaluate, run):
         app.command()(command)
 
 
@@ -78,13 +78,6 @@ def calibrate(use_case: UseCaseArgument, run_key: RunKeyOption, as_json: JsonOpt
 def evaluate(use_case: UseCaseArgument, run_key: RunKeyOption, as_json: JsonOption = False) -> None:
     """Measure on the test part, ask the gate, and register the candidate."""
     _step(use_case, run_key, as_json, evaluate_step.run)
-
-
-def promote(
-    use_case: UseCaseArgument, run_key: RunKeyOption, move: PromoteOption = True, as_json: JsonOption = False
-) -> None:
-    """Make the candidate the champion, if the gate agreed. Exits 99 if it did not."""
-    _step(use_case, run_key, as_json, lambda *at: promote_step.run(*at, move=move))
 
 
 def run(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 
 from aforo.contracts.run import EvaluateManifest, PromoteManifest, RunKey
 from aforo.errors import GateRefused
 from aforo.registry.promotion import promote
 from aforo.use_case import UseCase
+from aforo.workflows.champions import actor
 from aforo.workflows.provenance import inputs_of
 from aforo.workflows.wiring import Platform
 
@@ -59,8 +59,3 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform, *, move: bool = 
             changed=changed,
         )
     )
-
-
-def actor() -> str:
-    """Return who is asking, for the ledger: the account that this process runs as."""
-    return getpass.getuser()
