@@ -15,6 +15,8 @@ from aforo.cli import champions, predicting, questions, rebuilding, serving, ste
 from aforo.errors import AforoError
 from aforo.settings import Settings
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="aforo",
     no_args_is_help=True,
@@ -35,6 +37,8 @@ def main() -> None:
     except AforoError as error:
         sys.stderr.write(f"aforo: {error}\n")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.stderr.write("aforo: interrupted; what was finished stands, and the same command goes on from there\n")
-        sys.exit(130)
+    except SystemExit as end:
+        # Typer turns Ctrl-C into this exit code, and says nothing.
+        if end.code == INTERRUPTED:
+            sys.stderr.write("aforo: interrupted; what was finished stands, and the same command goes on from there\n")
+        raise

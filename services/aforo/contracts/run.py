@@ -193,4 +193,4 @@ class PromoteManifest(Manifest):
     previous_version: str | None
     model_digest: str
     changed: bool
-    """Whether the champion alias moved."""
+    """Whether this run made the version the champion; ``False`` if it was held, or is the champion by a rollback."""

@@ -46,7 +46,9 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform, *, move: bool = 
             report=evaluated.report,
             report_digest=evaluated.report_digest,
         )
-        changed, previous = promoted.changed, promoted.previous_version
+        # By the ledger, and not by this try: a step that is tried again says what it said before.
+        row = promoted.row
+        changed, previous = (row.action, row.run_key) == ("promote", run_key), row.previous_version
     return platform.runs.write(
         PromoteManifest(
             use_case=use_case.name,

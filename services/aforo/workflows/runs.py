@@ -7,6 +7,7 @@ import logging
 from typing import TypeVar
 
 import polars as pl
+from pydantic import ValidationError
 
 from aforo.contracts.run import Manifest, RunKey
 from aforo.errors import StepNotReady
@@ -33,9 +34,24 @@ class Runs:
         return "/".join(("runs", use_case, run_key, *path))
 
     def find(self, use_case: str, run_key: RunKey, kind: type[M]) -> M | None:
-        """Return the manifest of a step, or ``None`` if the step has not finished."""
+        """Return the manifest of a step, or ``None`` if the step has not finished.
+
+        Raises
+        ------
+        StepNotReady
+            The manifest cannot be read: another version of this code wrote it, or it was changed.
+        """
         key = self.key(use_case, run_key, kind.step, "manifest.json")
-        return kind.model_validate_json(self._store.read(key)) if self._store.exists(key) else None
+        if not self._store.exists(key):
+            return None
+        try:
+            return kind.model_validate_json(self._store.read(key))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise StepNotReady(
+                f"{key} is no manifest of this version of aforo: {'.'.join(map(str, first['loc']))}: {first['msg']}",
+                hint="start a new run with another run key",
+            ) from error
 
     def read(self, use_case: str, run_key: RunKey, kind: type[M]) -> M:
         """Return the manifest of a step.

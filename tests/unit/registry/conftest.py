@@ -132,20 +132,6 @@ class World:
         return register_version(self.versions, folder, run=run, verdict=verdict, description="Will it be late?")
 
 
-@pytest.fixture(scope="session")
-def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database with its tables: making them takes two seconds."""
-    home = tmp_path_factory.mktemp("mlflow")
-    Tracker(Settings.from_environment({"AFORO_HOME": str(home)})).run("warm_up", "once", {})
-    import mlflow
-
-    client = mlflow.MlflowClient()
-    experiment = client.get_experiment_by_name("warm_up")
-    assert experiment is not None
-    client.delete_experiment(experiment.experiment_id)
-    return home / "mlflow.db"
-
-
 @pytest.fixture
 def world(settings: Settings, empty_mlflow: Path, tmp_path: Path) -> World:
     settings.home.mkdir(parents=True)
