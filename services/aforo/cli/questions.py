@@ -13,7 +13,7 @@ from aforo.errors import NothingChanged
 from aforo.settings import Settings
 from aforo.use_case import UseCase, load_use_case
 from aforo.workflows.describe import describe as describe_use_case
-from aforo.workflows.freshness import changes
+from aforo.workflows.freshness import freshness
 from aforo.workflows.ingest import read_sources
 from aforo.workflows.scaffold import scaffold
 from aforo.workflows.wiring import Platform
@@ -76,19 +76,21 @@ def new(name: Annotated[str, typer.Argument(help="Name of the new use case.", sh
     print_line(f"wrote {path}\nnext: fill it in, then `aforo check {name}` and `aforo run {name}`")
 
 
-def due(use_case: UseCaseArgument, seed: SeedOption = None) -> None:
+def due(use_case: UseCaseArgument, seed: SeedOption = None, as_json: JsonOption = False) -> None:
     """Say whether training could give anything new. Exits 99 if nothing has changed since the champion."""
     settings = Settings.from_environment()
     platform, asked = Platform.of(settings), load_use_case(settings.use_cases, use_case)
     taken = read_sources(asked, platform)
-    found = changes(asked, taken.snapshot_id, asked.seed if seed is None else seed, platform)
-    if not found:
-        champion = platform.versions.champion(asked.name)
-        number = "" if champion is None else f" {champion.version}"
+    found = freshness(asked, taken.snapshot_id, asked.seed if seed is None else seed, platform)
+    if as_json:
+        show_json(found)
+    if not found.changes:
         raise NothingChanged(
-            f"{asked.name}: nothing has changed since the champion, version{number}; snapshot {taken.snapshot_id}"
+            f"{asked.name}: nothing has changed since the champion, version {found.champion}; "
+            f"snapshot {taken.snapshot_id}"
         )
-    print_line(f"{asked.name}: training is due: {', '.join(found)}; snapshot {taken.snapshot_id}")
+    if not as_json:
+        print_line(f"{asked.name}: training is due: {', '.join(found.changes)}; snapshot {taken.snapshot_id}")
 
 
 def _columns(use_case: UseCase) -> list[tuple[str, ...]]:

@@ -67,12 +67,14 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> EvaluateManif
     measured = _measure(use_case, trained, calibrated, Parts.load(split, platform), platform)
     report = _judge(use_case, trained, measured)
     tracked = platform.tracker.reopen(trained.mlflow_run_id)
-    _record(use_case, trained, measured, report, tracked, platform)
     written = report.to_json()
+    _record(use_case, trained, measured, report, tracked, platform)
+    tracked.log_file("gate/report.json", written)
+    tracked.set_tags({"verdict": report.verdict})
     key = platform.runs.write_bytes(platform.runs.key(use_case.name, run_key, "evaluate", "report.json"), written)
     chosen = next(candidate for candidate in calibrated.candidates if candidate.name == trained.chosen)
     graph = platform.runs.read_bytes(chosen.predictor)
-    version = _register(use_case, run_key, trained, graph, measured, report, tracked, platform)
+    version = _register(use_case, run_key, trained, graph, measured, report, written, tracked, platform)
     tracked.finish()
     for reason in report.reasons:
         logger.info(reason, extra={"verdict": report.verdict})
@@ -177,8 +179,6 @@ def _record(
             if candidate.name == trained.chosen:
                 tracked.log_file(f"plots/{name}.png", picture)
         nested.finish()
-    tracked.log_file("gate/report.json", report.to_json())
-    tracked.set_tags({"verdict": report.verdict})
 
 
 def _register(
@@ -188,6 +188,7 @@ def _register(
     graph: bytes,
     measured: Measured,
     report: GateReport,
+    written: bytes,
     tracked: TrackedRun,
     platform: Platform,
 ) -> RegisteredVersion:
@@ -211,7 +212,7 @@ def _register(
             candidate=trained.chosen,
             metrics=report.figures()["candidate"],
             key=platform.signing_key,
-            attachments={REPORT: report.to_json()},
+            attachments={REPORT: written},
         )
         read_bundle(folder, platform.signing_key)
         return register_version(

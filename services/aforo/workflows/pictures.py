@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from aforo.evaluation import Answers
-from aforo.evaluation.plots import confusion_matrix, predicted_and_true, ranking_curves, reliability_diagram
 from aforo.use_case import UseCase
 
 
@@ -15,6 +14,9 @@ def pictures_of(use_case: UseCase, before: Answers, after: Answers) -> dict[str,
     before, after
         The predictor without and with its calibrator, on the same rows.
     """
+    # matplotlib takes a second to load, and every command would wait for it.
+    from aforo.evaluation.plots import confusion_matrix, predicted_and_true, ranking_curves, reliability_diagram
+
     if use_case.task.kind == "regression":
         target = use_case.data.target
         return {"predicted_and_true": predicted_and_true(after, target=target.name, unit=target.unit)}

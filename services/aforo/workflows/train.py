@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import time
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from aforo.errors import NothingChanged
 from aforo.registry.tracking import TrackedRun
 from aforo.use_case import UseCase
 from aforo.workflows.fitting import Fitted, Matrix, fit
-from aforo.workflows.freshness import changes, ingredients
+from aforo.workflows.freshness import freshness, ingredients
 from aforo.workflows.parts import Parts
 from aforo.workflows.provenance import code_commit, inputs_of, provenance
 from aforo.workflows.wiring import Platform
@@ -86,10 +85,10 @@ def run(
 
 
 def _refuse_repetition(use_case: UseCase, split: SplitManifest, seed: int, platform: Platform) -> None:
-    if not changes(use_case, split.snapshot_id, seed, platform):
-        champion = platform.versions.champion(use_case.name)
+    found = freshness(use_case, split.snapshot_id, seed, platform)
+    if not found.changes:
         raise NothingChanged(
-            f"{use_case.name}: nothing has changed since version {champion.version if champion else ''} was made "
+            f"{use_case.name}: nothing has changed since version {found.champion} was made "
             f"from snapshot {split.snapshot_id}; training would give it again",
             hint="to train all the same, use --again or another --seed",
         )
@@ -118,7 +117,7 @@ def _record(
 ) -> CandidateSummary:
     candidate = fitted.candidate
     tracked = platform.tracker.candidate(parent, candidate.name)
-    tracked.log_params({"kind": kind, **_flat(candidate.hyperparameters)})
+    tracked.log_params({"kind": kind, **candidate.hyperparameters})
     for number, tried in enumerate(candidate.history):
         tracked.log_metrics({"validation_loss": tried.validation_loss, "seconds": tried.seconds}, step=number)
     folder = platform.runs.key(use_case.name, run_key, "train", candidate.name)
@@ -126,7 +125,7 @@ def _record(
         name=candidate.name,
         kind=kind,
         is_baseline=candidate.name == use_case.baseline,
-        hyperparameters=_flat(candidate.hyperparameters),
+        hyperparameters=candidate.hyperparameters,
         validation_loss=candidate.validation_loss,
         fits=candidate.fits,
         seconds=candidate.seconds,
@@ -134,10 +133,6 @@ def _record(
         reference=platform.runs.write_bytes(f"{folder}/reference.npy", _npy(fitted.reference)),
         mlflow_run_id=tracked.run_id,
     )
-
-
-def _flat(hyperparameters: dict[str, Any]) -> dict[str, str | int | float | bool | None]:
-    return {k: ", ".join(map(str, v)) if isinstance(v, tuple) else v for k, v in hyperparameters.items()}
 
 
 def _npy(matrix: Matrix) -> bytes:
