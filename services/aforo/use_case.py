@@ -162,6 +162,14 @@ class UseCase(Header):
         return self
 
     @model_validator(mode="after")
+    def _metrics_fit_the_task(self) -> Self:
+        try:
+            self.evaluation.primary_for(self.task.kind)
+        except UseCaseError as error:
+            raise ValueError(f"{error.message}; {error.hint}") from error
+        return self
+
+    @model_validator(mode="after")
     def _features_are_known_at_prediction(self) -> Self:
         for name in sorted(self._used_columns()):
             self._refuse_unless_feature(name)
