@@ -1,0 +1,221 @@
+"""Three small use cases, trained for real and served for real, with the figures they have to reach."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import numpy as np
+import polars as pl
+import pytest
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from aforo.contracts.run import SplitManifest, Step
+from aforo.workflows.fitting import run_predictor
+from aforo.workflows.parts import Parts
+
+if TYPE_CHECKING:
+    from conftest import Home
+
+pytestmark = pytest.mark.xdist_group("small use cases")
+
+NAMES = ("breast_cancer", "digits", "newborn_weight")
+STEPS: tuple[Step, ...] = ("ingest", "validate", "split", "train", "calibrate", "evaluate", "promote")
+TIMELY = {"seconds", "reused"}
+
+
+def frozen_rows(home: Home, name: str) -> pl.DataFrame:
+    """Return the test part."""
+    split = SplitManifest.model_validate(home.manifest("split", name))
+    return Parts.load(split, home.platform).of("test")
+
+
+def judged_graph(home: Home, name: str) -> bytes:
+    """Return the graph that the gate judged."""
+    chosen = home.manifest("train", name)["chosen"]
+    calibrated = {candidate["name"]: candidate for candidate in home.manifest("calibrate", name)["candidates"]}
+    return home.platform.store.read(calibrated[chosen]["predictor"])
+
+
+def numbers_of(predictions: list[dict[str, Any]]) -> NDArray[np.float64]:
+    """Return what the API answered as numbers, in the order of the graph's outputs."""
+    if "value" in predictions[0]:
+        return np.array([(p["value"], p["interval"]["lower"], p["interval"]["upper"]) for p in predictions])
+    return np.array([list(p["probabilities"].values()) for p in predictions])
+
+
+def said(home: Home, step: Step) -> dict[str, Any]:
+    """Return a step's manifest, without how long it took and whether it met a snapshot that was there."""
+    return {key: value for key, value in home.manifest(step, "newborn_weight").items() if key not in TIMELY}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_use_case_has_a_champion_that_the_gate_accepted(trained: Home, name: str):
+    assert trained.manifest("evaluate", name)["verdict"] == "promote"
+    assert trained.manifest("promote", name)["changed"] is True
+    assert trained.platform.versions.aliases(name) == {"champion": "1", "challenger": "1"}
+    assert [row.version for row in trained.platform.ledger.history(name)] == ["1"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_api_pyfunc_and_graph_give_the_same_answers_bit_for_bit(
+    trained: Home, served: httpx.Client, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    import mlflow
+
+    rows, inputs = frozen_rows(trained, name), [column.name for column in trained.use_case(name).inputs]
+    outputs = run_predictor(judged_graph(trained, name), trained.use_case(name), rows)
+    by_graph = np.hstack([outputs[key] for key in (("value", "interval") if "value" in outputs else outputs)])
+
+    response = served.post(f"/models/{name}/predict", json={"rows": rows.select(inputs).to_dicts()})
+    monkeypatch.setenv("AFORO_HOME", str(trained.folder))
+    mlflow.set_tracking_uri(trained.settings.mlflow_tracking_uri)
+    mlflow.set_registry_uri(trained.settings.mlflow_tracking_uri)
+    answered = mlflow.pyfunc.load_model(f"models:/{name}@champion").predict(rows.select(inputs).to_pandas())
+
+    assert response.status_code == 200, response.text
+    assert np.array_equal(numbers_of(response.json()["predictions"]), by_graph)
+    assert np.array_equal(answered.drop(columns="label", errors="ignore").to_numpy(dtype=np.float64), by_graph)
+    if "label" in answered:
+        assert [p["label"] for p in response.json()["predictions"]] == answered["label"].tolist()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_service_says_from_which_snapshot_the_champion_was_made(trained: Home, served: httpx.Client, name: str):
+    champion = served.get(f"/models/{name}").json()["champion"]
+
+    assert trained.manifest("ingest", name)["snapshot_id"] in json.dumps(champion)
+
+
+def test_digits_are_read_right_in_96_of_100_cases(trained: Home):
+    rows = frozen_rows(trained, "digits")
+    outputs = run_predictor(judged_graph(trained, "digits"), trained.use_case("digits"), rows)
+
+    right = outputs["probabilities"].argmax(axis=1) == rows["digit"].to_numpy()
+
+    assert right.mean() >= 0.96
+    assert trained.manifest("evaluate", "digits")["metrics"]["candidate"]["accuracy"] == pytest.approx(right.mean())
+
+
+def test_the_intervals_of_newborn_weights_hold_as_often_as_they_promise(trained: Home):
+    rows = frozen_rows(trained, "newborn_weight")
+    use_case = trained.use_case("newborn_weight")
+    bounds = run_predictor(judged_graph(trained, "newborn_weight"), use_case, rows)["interval"]
+
+    weights = rows["weight"].to_numpy()
+    held = int(((bounds[:, 0] <= weights) & (weights <= bounds[:, 1])).sum())
+
+    assert binomtest(held, len(weights), use_case.calibration.coverage).pvalue > 0.05
+
+
+def test_breast_cancer_is_told_apart_and_its_probabilities_are_sharp(trained: Home):
+    figures = trained.manifest("evaluate", "breast_cancer")["metrics"]
+
+    assert figures["candidate"]["roc_auc"] >= 0.98
+    assert figures["candidate"]["brier"] < figures["baseline"]["brier"] / 4
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_run_in_mlflow_has_what_a_data_scientist_looks_for(trained: Home, name: str):
+    train = trained.manifest("train", name)
+    client = trained.platform.versions.client
+    run = client.get_run(train["mlflow_run_id"])
+
+    tags = {key: run.data.tags.get(key) for key in ("use_case", "run_key", "snapshot_id", "split_digest", "verdict")}
+    assert tags == {
+        "use_case": name,
+        "run_key": "one",
+        "snapshot_id": train["snapshot_id"],
+        "split_digest": train["split_digest"],
+        "verdict": "promote",
+    }
+    assert {"code_commit", "code_digest", "lock_digest", "use_case_digest"} <= set(run.data.tags)
+    assert run.data.params["chosen"] == train["chosen"]
+    assert run.info.status == "FINISHED"
+    nested = [each for each in trained.tracked_runs(name) if each.data.tags.get("mlflow.parentRunId")]
+    assert {each.data.tags["candidate"] for each in nested} == {each["name"] for each in train["candidates"]}
+    assert {each.info.status for each in nested} == {"FINISHED"}
+    assert [dataset.dataset.digest for dataset in run.inputs.dataset_inputs] == [train["snapshot_id"][:36]]
+    assert [file.path for file in client.list_artifacts(run.info.run_id, "gate")] == ["gate/report.json"]
+    plots = [file.path for file in client.list_artifacts(run.info.run_id, "plots")]
+    assert plots
+    assert {plot.rpartition(".")[2] for plot in plots} == {"png"}
+
+
+def test_a_version_has_a_signature_and_an_example_that_it_can_answer(trained: Home, monkeypatch: pytest.MonkeyPatch):
+    import mlflow
+
+    monkeypatch.setenv("AFORO_HOME", str(trained.folder))
+    mlflow.set_tracking_uri(trained.settings.mlflow_tracking_uri)
+    mlflow.set_registry_uri(trained.settings.mlflow_tracking_uri)
+    model = mlflow.pyfunc.load_model("models:/newborn_weight/1")
+
+    assert model.metadata.signature.inputs.input_names() == [
+        column.name for column in trained.use_case("newborn_weight").inputs
+    ]
+    assert len(model.predict(model.input_example)) == len(model.input_example)
+
+
+def test_the_same_run_key_again_repeats_nothing(trained: Home):
+    objects, runs = set(trained.files()), len(trained.tracked_runs("newborn_weight"))
+    before = {step: said(trained, step) for step in STEPS}
+
+    trained.run("newborn_weight")
+
+    assert {step: said(trained, step) for step in STEPS} == before
+    assert set(trained.files()) == objects
+    assert len(trained.tracked_runs("newborn_weight")) == runs
+    assert len(trained.platform.ledger.history("newborn_weight")) == 1
+
+
+def test_a_new_run_key_on_unchanged_data_is_told_so_and_trains_nothing(trained: Home):
+    runs = len(trained.tracked_runs("newborn_weight"))
+
+    done = trained.aforo("run", "newborn_weight", "--run-key", "two", "--json")
+
+    assert done.returncode == 99
+    snapshot = trained.manifest("ingest", "newborn_weight", "two")["snapshot_id"]
+    assert done.stderr.endswith(
+        f"aforo: newborn_weight: nothing has changed since version 1 was made from snapshot {snapshot}; "
+        "training would give it again\nhint: to train all the same, use --again or another --seed\n"
+    )
+    assert [json.loads(line)["snapshot_id"] for line in done.stdout.splitlines()] == [snapshot] * 3
+    assert len(trained.tracked_runs("newborn_weight")) == runs
+
+
+def test_due_says_that_nothing_changed_and_a_seed_is_a_change(trained: Home):
+    snapshot = trained.manifest("ingest", "newborn_weight")["snapshot_id"]
+    stands = {"use_case": "newborn_weight", "snapshot_id": snapshot, "champion": "1"}
+
+    unchanged = trained.aforo("due", "newborn_weight", "--json")
+    other_seed = trained.aforo("due", "newborn_weight", "--seed", "7", "--json")
+
+    assert (unchanged.returncode, json.loads(unchanged.stdout)) == (99, {**stands, "changes": []})
+    assert "nothing has changed since the champion, version 1" in unchanged.stderr
+    assert (other_seed.returncode, json.loads(other_seed.stdout)) == (0, {**stands, "changes": ["the seed changed"]})
+
+
+def test_a_model_that_does_not_exist_is_a_404_that_names_it(served: httpx.Client):
+    response = served.post("/models/no_such_model/predict", json={"rows": [{}]})
+
+    assert (response.status_code, response.json()["code"]) == (404, "model_not_found")
+    assert "no_such_model" in response.json()["detail"]
+
+
+def test_a_bad_row_of_a_real_model_is_refused_with_every_bad_field(trained: Home, served: httpx.Client):
+    names = [column.name for column in trained.use_case("newborn_weight").inputs]
+    row = frozen_rows(trained, "newborn_weight").select(names).to_dicts()[0]
+
+    missing = {key: value for key, value in row.items() if key != "weeks"}
+    bad = {**missing, "mage": "thirty", "sex": "unknown", "height": 50}
+    response = served.post("/models/newborn_weight/predict", json={"rows": [row, bad]})
+
+    assert response.status_code == 422
+    assert {error["pointer"]: error["code"] for error in response.json()["errors"]} == {
+        "/rows/1/weeks": "missing_field",
+        "/rows/1/mage": "wrong_type",
+        "/rows/1/sex": "category_not_allowed",
+        "/rows/1/height": "unknown_field",
+    }
