@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -26,16 +29,19 @@ STEPS: tuple[Step, ...] = ("ingest", "validate", "split", "train", "calibrate", 
 TIMELY = {"seconds", "reused"}
 
 
-def frozen_rows(home: Home, name: str) -> pl.DataFrame:
+IDENTITIES: dict[Step, str] = {"ingest": "snapshot_id", "split": "split_digest", "evaluate": "model_digest"}
+
+
+def frozen_rows(home: Home, name: str, run_key: str = "one") -> pl.DataFrame:
     """Return the test part."""
-    split = SplitManifest.model_validate(home.manifest("split", name))
+    split = SplitManifest.model_validate(home.manifest("split", name, run_key))
     return Parts.load(split, home.platform).of("test")
 
 
-def judged_graph(home: Home, name: str) -> bytes:
+def judged_graph(home: Home, name: str, run_key: str = "one") -> bytes:
     """Return the graph that the gate judged."""
-    chosen = home.manifest("train", name)["chosen"]
-    calibrated = {candidate["name"]: candidate for candidate in home.manifest("calibrate", name)["candidates"]}
+    chosen = home.manifest("train", name, run_key)["chosen"]
+    calibrated = {candidate["name"]: candidate for candidate in home.manifest("calibrate", name, run_key)["candidates"]}
     return home.platform.store.read(calibrated[chosen]["predictor"])
 
 
@@ -87,6 +93,41 @@ def test_the_service_says_from_which_snapshot_the_champion_was_made(trained: Hom
     champion = served.get(f"/models/{name}").json()["champion"]
 
     assert trained.manifest("ingest", name)["snapshot_id"] in json.dumps(champion)
+
+
+def test_another_folder_process_and_run_key_give_the_same_snapshot_split_model_and_predictions(
+    trained: Home, new_home: Callable[[Path | None], Home], tmp_path: Path
+):
+    shutil.copytree(trained.use_cases / "breast_cancer", tmp_path / "breast_cancer")
+    elsewhere = new_home(tmp_path)
+    taken = elsewhere.run("breast_cancer", "elsewhere")
+
+    assert {step: getattr(taken[step], field) for step, field in IDENTITIES.items()} == {
+        step: trained.manifest(step, "breast_cancer")[field] for step, field in IDENTITIES.items()
+    }
+    rows = frozen_rows(trained, "breast_cancer")
+    assert frozen_rows(elsewhere, "breast_cancer", "elsewhere").equals(rows)
+    here, there = (
+        run_predictor(graph, trained.use_case("breast_cancer"), rows)["probabilities"]
+        for graph in (
+            judged_graph(trained, "breast_cancer"),
+            judged_graph(elsewhere, "breast_cancer", "elsewhere"),
+        )
+    )
+    assert np.array_equal(here, there)
+
+
+def test_one_changed_byte_of_the_input_is_another_snapshot(trained: Home, home: Home):
+    shutil.copytree(trained.use_cases / "newborn_weight", home.use_cases / "newborn_weight")
+    data = home.use_cases / "newborn_weight" / "data.csv"
+    before, after = "1,34.0,34,", "1,34.0,35,"
+    text = data.read_text()
+    assert text.count(f"\n{before}") == 1
+    data.write_text(text.replace(f"\n{before}", f"\n{after}"))
+
+    snapshot = home.step("ingest", "newborn_weight").snapshot_id
+
+    assert snapshot != trained.manifest("ingest", "newborn_weight")["snapshot_id"]
 
 
 def test_digits_are_read_right_in_96_of_100_cases(trained: Home):
