@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
@@ -31,7 +31,7 @@ from aforo.workflows.wiring import Platform
 
 SHIPPED = Path(__file__).parents[2] / "services" / "use_cases"
 AFORO = Path(sys.executable).with_name("aforo")
-STEPS: tuple[Step, ...] = ("ingest", "validate", "split", "train", "calibrate", "evaluate", "promote")
+STEPS: tuple[Step, ...] = get_args(Step)
 RUN: dict[Step, Callable[..., Manifest]] = {
     "ingest": ingest.run,
     "validate": validate.run,
@@ -95,9 +95,11 @@ class Home:
             start_new_session=True,
         )
 
-    def step(self, step: Step, name: str, run_key: str = "one", **options: Any) -> Any:
+    def step(
+        self, step: Step, name: str, run_key: str = "one", *, platform: Platform | None = None, **options: Any
+    ) -> Any:
         """Take one step through the library, and return its manifest."""
-        return RUN[step](self.use_case(name), RunKey(run_key), self.platform, **options)
+        return RUN[step](self.use_case(name), RunKey(run_key), platform or self.platform, **options)
 
     def run(self, name: str, run_key: str = "one", *, last: Step = "promote", **ingest_options: Any) -> dict[Step, Any]:
         """Take all the steps up to ``last`` through the library, and return their manifests."""

@@ -9,13 +9,12 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
-from aforo.contracts.run import RunKey, Step
+from aforo.contracts.run import Step
 from aforo.storage import LocalStore
-from aforo.workflows import calibrate, evaluate, ingest, promote, split, train, validate
 from aforo.workflows.wiring import Platform
 
 if TYPE_CHECKING:
@@ -23,16 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.xdist_group("broken off")
 
-STEPS: tuple[Step, ...] = ("ingest", "validate", "split", "train", "calibrate", "evaluate", "promote")
-RUN: dict[Step, Callable[..., Any]] = {
-    "ingest": ingest.run,
-    "validate": validate.run,
-    "split": split.run,
-    "train": train.run,
-    "calibrate": calibrate.run,
-    "evaluate": evaluate.run,
-    "promote": promote.run,
-}
+STEPS: tuple[Step, ...] = get_args(Step)
 
 
 class BrokenOffError(Exception):
@@ -120,7 +110,7 @@ def test_a_step_broken_off_before_each_of_its_writes_in_turn_ends_as_if_nothing_
     while True:
         store = BreaksOff(tiny.folder / "store", writes=breaks)
         try:
-            RUN[step](tiny.use_case("tiny"), RunKey("one"), Platform(settings=tiny.settings, store=store))
+            tiny.step(step, "tiny", platform=Platform(settings=tiny.settings, store=store))
             break
         except BrokenOffError:
             assert f"runs/tiny/one/{step}/manifest.json" not in tiny.files()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import pytest
+
+from aforo.contracts.run import Step
 
 if TYPE_CHECKING:
     from conftest import Home
 
-STEPS = ("ingest", "validate", "split", "train", "calibrate", "evaluate", "promote")
+STEPS: tuple[Step, ...] = get_args(Step)
 
 
 def test_each_step_by_hand_prints_its_manifest_as_json_and_nothing_else(tiny: Home):

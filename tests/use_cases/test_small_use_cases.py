@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import httpx
 import numpy as np
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.xdist_group("small use cases")
 
 NAMES = ("breast_cancer", "digits", "newborn_weight")
-STEPS: tuple[Step, ...] = ("ingest", "validate", "split", "train", "calibrate", "evaluate", "promote")
+STEPS: tuple[Step, ...] = get_args(Step)
 TIMELY = {"seconds", "reused"}
 
 
