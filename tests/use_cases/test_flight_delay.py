@@ -1,4 +1,4 @@
-"""``flight_delay``: once in its full size, with the figures it has to reach, and once on the flights of two weeks."""
+"""``flight_delay``: once in its full size, with the figures it has to reach, and once on the flights of three weeks."""
 
 from __future__ import annotations
 
@@ -137,13 +137,13 @@ def test_what_is_known_only_after_departure_is_refused_by_the_api(flights: Home,
     assert [(e["pointer"], e["code"]) for e in answer.json()["errors"]] == [("/rows/0/dep_delay", "unknown_field")]
 
 
-def test_two_weeks_of_flights_go_all_the_way_and_are_too_few_for_a_champion(
+def test_three_weeks_of_flights_go_all_the_way_and_are_too_few_for_a_champion(
     new_home: Callable[[Path | None], Home], serve: Callable[[Home], httpx.Client]
 ):
     home = new_home(None)
-    taken = home.run("flight_delay", "weeks", last="evaluate", limit=14_000)
+    taken = home.run("flight_delay", "weeks", last="evaluate", limit=20_000)
 
-    assert taken["ingest"].rows.read == 14_000
+    assert taken["ingest"].rows.read == 20_000
     with pytest.raises(GateRefused, match="10 are needed"):
         home.step("promote", "flight_delay", "weeks")
     assert home.platform.versions.aliases("flight_delay") == {"challenger": "1"}
