@@ -38,5 +38,5 @@ upgrade: secrets  ## back up, build the new images, migrate, start
 images:  ## save every image into one archive, for a machine without the internet
 	@$(OPERATE) images
 
-test-stack:  ## build, start and drive the platform, break it, restore it; takes about 20 minutes
-	.venv/bin/pytest tests/stack -m stack
+test-stack: $(VENV)/ready  ## build, start and drive the platform, break it, restore it; takes about 20 minutes
+	$(VENV)/bin/pytest tests/stack -m stack

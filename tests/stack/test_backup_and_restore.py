@@ -44,7 +44,7 @@ def test_a_restored_platform_serves_the_same_champion(platform: Platform, champi
             "/api/2.0/mlflow/registered-models/alias", params={"name": champion, "alias": "champion"}
         ).json()
     assert found["model_version"]["version"] == before["live"]["champion"]
-    platform.train(champion)
+    platform.train_again(champion)
 
 
 @pytest.fixture(scope="module")
@@ -82,4 +82,4 @@ def test_a_rotated_password_is_taken_up_everywhere(platform: Platform, champion:
     assert platform.secret("mlflow_data_scientist_password") != before[1]
     with platform.client("MLFLOW", auth=("data-scientist", before[1])) as mlflow:
         assert mlflow.post("/api/2.0/mlflow/experiments/search", json={"max_results": 1}).status_code == 401
-    platform.train(champion)
+    platform.train_again(champion)

@@ -38,7 +38,8 @@ def test_an_engineer_logs_in_to_airflow_and_sees_the_run_in_the_graph(
     browser.click("input[type=submit], button[type=submit]")
     browser.wait_for(f"{champion}__training", *STEPS)
     with platform.airflow() as airflow:
-        runs = airflow.get(f"/api/v2/dags/{champion}__training/dagRuns", params={"order_by": "-run_after"}).json()
+        # The first one: the run that made the champion.
+        runs = airflow.get(f"/api/v2/dags/{champion}__training/dagRuns", params={"order_by": "run_after"}).json()
     browser.open(f"{platform.url('AIRFLOW')}/dags/{champion}__training/runs/{runs['dag_runs'][0]['dag_run_id']}")
     browser.click("button[aria-label*=Graph]")
     browser.find(".react-flow__node")

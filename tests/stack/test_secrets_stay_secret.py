@@ -81,23 +81,28 @@ def test_the_log_shows_none(platform: Platform, secrets: dict[str, str], service
 
 
 def test_no_layer_of_our_images_holds_one(platform: Platform, secrets: dict[str, str]) -> None:
-    names = [
-        n
-        for n in platform.compose("config", "--images").split()
-        if "/airflow:" in n or "/mlflow:" in n or "/prediction-api:" in n
-    ]
+    ours = {name for name in platform.compose("config", "--images").split() if name.startswith("aforo/")}
+    assert {name.split(":")[0] for name in ours} == {"aforo/airflow", "aforo/mlflow", "aforo/prediction-api"}
     patterns = platform.folder / "patterns"
     patterns.write_text("\n".join(secrets.values()) + "\n")
     try:
-        for name in sorted(set(names)):
-            with subprocess.Popen(["docker", "save", name], stdout=subprocess.PIPE) as saved:
-                found = subprocess.run(
-                    ["grep", "--text", "--only-matching", "--fixed-strings", f"--file={patterns}"],
-                    stdin=saved.stdout, capture_output=True, check=False,
-                )  # fmt: skip
-            assert found.stdout == b"", name
+        with subprocess.Popen(["docker", "save", *sorted(ours)], stdout=subprocess.PIPE) as saved:
+            found = subprocess.run(
+                ["grep", "--text", "--only-matching", "--fixed-strings", f"--file={patterns}"],
+                stdin=saved.stdout, capture_output=True, check=False,
+            )  # fmt: skip
+        assert found.stdout == b""
+        assert found.returncode == 1, found.stderr  # read to the end, nothing found
     finally:
         patterns.unlink()
+
+
+@pytest.mark.parametrize("image", ["airflow", "mlflow", "prediction-api"])
+def test_the_history_of_our_images_shows_none(platform: Platform, secrets: dict[str, str], image: str) -> None:
+    tag = next(name for name in platform.compose("config", "--images").split() if f"aforo/{image}:" in name)
+    history = platform.run("docker", "history", "--no-trunc", "--format", "json", tag).stdout
+    assert "PYTHONSAFEPATH" in history
+    assert shown(secrets, history) == []
 
 
 def test_an_empty_environment_is_answered_with_what_to_do(platform: Platform) -> None:

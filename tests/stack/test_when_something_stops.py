@@ -148,7 +148,7 @@ def test_everything_is_as_before_after_all_of_it_was_restarted(platform: Platfor
     platform.up()
     with platform.api() as api:
         wait_for(lambda: api.get(f"/models/{champion}").json()["live"] == before, 60, "the same champion")
-    platform.train(champion)
+    platform.train_again(champion)
 
 
 def task(platform: Platform, use_case: str, run: str, name: str) -> dict[str, Any]:
