@@ -1,7 +1,7 @@
 # The platform on Docker Compose. Included by the Makefile.
 OPERATE = PYTHONPATH=deploy python3 -m operating
 
-.PHONY: up down logs status doctor secrets rotate backup restore upgrade images test-stack
+.PHONY: up down logs status doctor secrets rotate backup restore prune upgrade images test-stack
 
 up: secrets  ## start the platform: builds what is missing, waits until everything is healthy
 	docker compose up --build --detach --wait
@@ -30,6 +30,9 @@ backup:  ## save databases and buckets into one archive under backups/
 
 restore:  ## bring an archive back, in place of what is there: FILE=backups/....tar
 	@$(OPERATE) restore $(or $(FILE),$(error say which archive, for example FILE=backups/2026-01-31.tar))
+
+prune:  ## remove old runs and snapshots that nothing refers to; OPTIONS=--dry-run shows what would go
+	docker compose exec airflow-scheduler /opt/aforo/bin/aforo prune $(OPTIONS)
 
 upgrade: secrets  ## back up, build the new images, migrate, start
 	@$(OPERATE) backup

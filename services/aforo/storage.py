@@ -11,21 +11,30 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from aforo.errors import AforoError, ObjectMissing, SettingsError, StoreUnavailable
 from aforo.settings import Settings
 
-__all__ = ["LocalStore", "ObjectMissing", "ObjectStore", "S3Store", "open_store"]
+__all__ = ["LocalStore", "ObjectMissing", "ObjectStore", "S3Store", "StoredObject", "open_store"]
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _PARTIAL = ".partial-"
 # Temporary files are their owner's alone; objects are shared between services.
 _READABLE = 0o644
+
+
+class StoredObject(NamedTuple):
+    """What a listing says about an object; ``modified_at`` (UTC) is when it was written last."""
+
+    key: str
+    size_bytes: int
+    modified_at: datetime
 
 
 class ObjectStore(Protocol):
@@ -54,6 +63,9 @@ class ObjectStore(Protocol):
 
     def list(self, prefix: str) -> Iterator[str]:
         """Yield the keys that begin with ``prefix`` (text, not a folder), sorted. A bucket's name comes first."""
+
+    def entries(self, prefix: str) -> Iterator[StoredObject]:
+        """Yield what `list` does, with size and time."""
 
     def delete(self, key: str) -> None:
         """Remove the object; it is no fault if there is none."""
@@ -128,6 +140,13 @@ class LocalStore:
                 if key.startswith(prefix) and not name.startswith(_PARTIAL):
                     found.append(key)
         yield from sorted(found)
+
+    def entries(self, prefix: str) -> Iterator[StoredObject]:
+        for key in self.list(prefix):
+            # What is deleted while it is listed was not there.
+            with self._faults(key), suppress(FileNotFoundError):
+                status = self._path(key).stat()
+                yield StoredObject(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 
     def delete(self, key: str) -> None:
         with self._faults(key):
@@ -294,11 +313,15 @@ class S3Store:
             return str(self._client.head_object(**self._address(key))["ETag"]).strip('"')
 
     def list(self, prefix: str) -> Iterator[str]:
+        return (entry.key for entry in self.entries(prefix))
+
+    def entries(self, prefix: str) -> Iterator[StoredObject]:
         bucket, _, path = prefix.partition("/")
         _refuse_bad_bucket(bucket, prefix)
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket_prefix + bucket, Prefix=path)
         with self._faults(prefix):
-            found = [f"{bucket}/{entry['Key']}" for page in pages for entry in page.get("Contents", ())]
+            listed = [entry for page in pages for entry in page.get("Contents", ())]
+        found = [StoredObject(f"{bucket}/{entry['Key']}", entry["Size"], entry["LastModified"]) for entry in listed]
         yield from sorted(found)
 
     def delete(self, key: str) -> None:

@@ -115,6 +115,13 @@ def test_the_champion_of_the_flights_is_served(platform: Platform, flights: str)
     assert answer.status_code == 200, answer.text
 
 
+def test_retention_finds_nothing_to_remove_on_a_platform_of_today(platform: Platform, flights: str) -> None:
+    said = platform.compose("exec", "-T", "airflow-scheduler", "/opt/aforo/bin/aforo", "prune", "--dry-run", "--json")
+    plan = json.loads(said)
+    assert plan["removals"] == []
+    assert plan["kept"] > 0
+
+
 def test_the_api_refuses_who_has_no_key(platform: Platform, champion: str) -> None:
     with platform.client("API") as api:
         answer = api.post(f"/models/{champion}/predict", json={"rows": [{}]})

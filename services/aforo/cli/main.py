@@ -11,7 +11,7 @@ import sys
 import typer
 
 from aforo import logs
-from aforo.cli import champions, predicting, questions, rebuilding, serving, steps
+from aforo.cli import champions, predicting, prune, questions, rebuilding, serving, steps
 from aforo.errors import AforoError
 from aforo.settings import Settings
 
@@ -25,7 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Train, calibrate, judge, serve and rebuild models. Each command takes the name of a use case.",
 )
-for module in (steps, champions, questions, predicting, rebuilding, serving):
+for module in (steps, champions, questions, predicting, rebuilding, serving, prune):
     module.add_to(app)
 
 

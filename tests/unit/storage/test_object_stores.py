@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -74,6 +75,17 @@ def test_keys_are_listed_by_prefix_in_order(store: ObjectStore) -> None:
     assert list(store.list("runs/b/")) == ["runs/b/1", "runs/b/2"]
     assert list(store.list("runs")) == ["runs/b/1", "runs/b/2", "runs/ba", "runs/c/1"]
     assert list(store.list("runs/nothing/")) == []
+
+
+def test_an_entry_tells_size_and_time(store: ObjectStore) -> None:
+    before = datetime.now(UTC).replace(microsecond=0)  # S3 tells whole seconds
+    store.write("runs/a/1", b"12345")
+    store.write("runs/b/1", b"")
+
+    (entry,) = store.entries("runs/a/")
+
+    assert (entry.key, entry.size_bytes) == ("runs/a/1", 5)
+    assert before <= entry.modified_at <= datetime.now(UTC)
 
 
 def test_more_keys_than_one_page_are_listed(store: ObjectStore) -> None:
