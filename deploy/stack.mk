@@ -1,5 +1,7 @@
 # The platform on Docker Compose. Included by the Makefile.
 OPERATE = PYTHONPATH=deploy python3 -m operating
+# Runs and versions record it; empty where this is no checkout.
+up upgrade images: export AFORO_CODE_COMMIT = $(shell git describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null)
 
 .PHONY: up down logs status doctor secrets rotate backup restore prune upgrade images test-stack
 

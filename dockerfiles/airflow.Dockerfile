@@ -47,3 +47,7 @@ COPY --link deploy/health /opt/deploy/health
 RUN mkdir -p /var/lib/airflow /var/log/airflow && chmod 1777 /var/lib/airflow /var/log/airflow
 USER 10001:10001
 WORKDIR /var/lib/airflow
+# What runs and versions say they were made by. Last, because it changes with every commit.
+ARG AFORO_CODE_COMMIT=""
+ENV AFORO_CODE_COMMIT=$AFORO_CODE_COMMIT
+LABEL org.opencontainers.image.revision=$AFORO_CODE_COMMIT

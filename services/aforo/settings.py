@@ -33,6 +33,8 @@ class Settings:
         Folder with one folder per use case.
     signing_key_file
         File with the HMAC key that signs bundles; made on first use in the embedded default.
+    code_commit
+        The git commit an image was built from; ``None`` where the code runs from a checkout, which can be asked.
     """
 
     home: Path
@@ -50,6 +52,7 @@ class Settings:
     use_cases: Path
     signing_key_file: Path
     log_format: str = "text"
+    code_commit: str | None = None
 
     @property
     def is_embedded(self) -> bool:
@@ -92,6 +95,7 @@ class Settings:
             use_cases=Path(environ.get("AFORO_USE_CASES") or packaged).absolute(),
             signing_key_file=Path(environ.get("AFORO_SIGNING_KEY_FILE") or home / "signing.key"),
             log_format=log_format,
+            code_commit=environ.get("AFORO_CODE_COMMIT") or None,
         )
 
 

@@ -15,7 +15,7 @@ import pytest
 # Neither the operator's tools nor the module beside this one are part of a package.
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[2] / "deploy")]
 
-from stack_platform import PORTS, Platform, copy_of_the_working_tree, figures, memory_of, wait_for  # noqa: E402
+from stack_platform import COMMIT, PORTS, Platform, copy_of_the_working_tree, figures, memory_of, wait_for  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +35,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     stack.operate("secrets")
     settings = {f"AFORO_{name}_PORT".replace("_API", ""): str(port) for name, port in PORTS.items()}
     settings["AFORO_STORE"] = os.environ.get("AFORO_STORE", "minio")
+    settings["AFORO_CODE_COMMIT"] = COMMIT
     path = stack.folder / ".env"
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.partition("=")[0] not in settings]
     lines += [f"{name}={value}" for name, value in settings.items()]

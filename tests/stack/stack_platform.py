@@ -22,6 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 ONE_SHOTS = {"volumes-init", "postgres-init", "minio-init", "mlflow-init", "airflow-init"}
 PORTS = {"API": 18443, "AIRFLOW": 18444, "MLFLOW": 18445, "STORE_CONSOLE": 18446, "STORE": 18447}
 FINISHED = ("success", "failed")
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+"""What the images are told they were built from; the copy they are built from is no checkout."""
 figures: dict[str, str] = {}
 """What was measured on the way; printed at the end."""
 

@@ -6,7 +6,7 @@ import json
 
 import httpx
 import pytest
-from stack_platform import ONE_SHOTS, Platform, figures, memory_of, wait_for
+from stack_platform import COMMIT, ONE_SHOTS, Platform, figures, memory_of, wait_for
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(2400)]
 
@@ -113,6 +113,12 @@ def test_the_champion_of_the_flights_is_served(platform: Platform, flights: str)
         wait_for(lambda: "champion" in api.get("/models/flight_delay").json()["live"], 60, "the champion to be served")
         answer = api.post("/models/flight_delay/predict", json=example_of(api, "flight_delay"))
     assert answer.status_code == 200, answer.text
+
+
+def test_a_version_says_which_commit_its_image_was_built_from(platform: Platform, champion: str) -> None:
+    with platform.api() as api:
+        described = api.get(f"/models/{champion}").json()["champion"]
+    assert described["lineage"]["code_commit"] == COMMIT
 
 
 def test_retention_finds_nothing_to_remove_on_a_platform_of_today(platform: Platform, flights: str) -> None:

@@ -197,7 +197,7 @@ def _register(
     lineage = Lineage(
         run_key=run_key,
         split_digest=trained.split_digest,
-        code_commit=code_commit(),
+        code_commit=code_commit(platform.settings),
         seed=trained.seed,
         **made_from,
     )

@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 
 from aforo.contracts.certificate import Provenance
 from aforo.contracts.run import Manifest
+from aforo.settings import Settings
 from aforo.use_case import UseCase
 
 
@@ -54,8 +55,13 @@ def inputs_of(use_case: UseCase, *before: Manifest, **parameters: object) -> str
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
-def code_commit() -> str | None:
-    """Return the git commit this code runs from, ``-dirty`` if files were changed; ``None`` outside a checkout."""
+def code_commit(settings: Settings) -> str | None:
+    """Return the git commit this code is from: the one its image was built from, else that of the checkout.
+
+    ``-dirty`` is appended if files were changed; ``None`` where there is neither.
+    """
+    if settings.code_commit is not None:
+        return settings.code_commit
     folder = Path(__file__).parent
     try:
         commit = _git(folder, "rev-parse", "HEAD")

@@ -96,7 +96,7 @@ def _refuse_repetition(use_case: UseCase, split: SplitManifest, seed: int, platf
 
 def _open_run(use_case: UseCase, run_key: RunKey, split: SplitManifest, seed: int, platform: Platform) -> TrackedRun:
     tags = {**ingredients(use_case, split.snapshot_id, seed), "split_digest": split.split_digest}
-    tracked = platform.tracker.run(use_case.name, run_key, {**tags, "code_commit": code_commit()})
+    tracked = platform.tracker.run(use_case.name, run_key, {**tags, "code_commit": code_commit(platform.settings)})
     logger.info("run opened", extra={"mlflow_run_id": tracked.run_id, "mlflow": tracked.url or "no server"})
     snapshot = platform.snapshots.read_manifest(split.snapshot_id)
     tracked.log_dataset(

@@ -7,6 +7,15 @@ from aforo.errors import SettingsError
 from aforo.settings import Settings, secret
 
 ROOT = Path(__file__).parents[3]
+SOURCES = (
+    *(ROOT / "services").rglob("*.py"),
+    *(ROOT / "airflow" / "dags").glob("*.py"),
+    *(ROOT / "deploy").rglob("*.py"),
+    *(ROOT / "deploy").rglob("*.yaml"),
+    *(ROOT / "dockerfiles").iterdir(),
+    ROOT / "docker-compose.yaml",
+    ROOT / "mlflow" / "start_server.sh",
+)
 
 
 def test_without_any_variable_everything_is_in_one_folder(tmp_path, monkeypatch):
@@ -39,3 +48,14 @@ def test_every_variable_is_in_the_example():
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
     assert names
     assert {name for name in names if name not in example} == set()
+
+
+def test_the_example_names_every_variable_of_ours_and_no_other():
+    text = "".join(path.read_text(encoding="utf-8") for path in SOURCES)
+    used = set(re.findall(r"\bAFORO(?:_[A-Z0-9]+)+\b", text))
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    documented = set(re.findall(r"^(?:# )?(AFORO(?:_[A-Z0-9]+)+)=", example, re.MULTILINE))
+    # NAME_FILE names a file that holds the value of NAME.
+    with_file = {f"{name}_FILE" for name in used}
+    assert {name for name in used if name not in documented and f"{name}_FILE" not in documented} == set()
+    assert documented - used - with_file == set()
