@@ -10,6 +10,7 @@ import orjson
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
@@ -80,7 +81,8 @@ class Application:
 
 
 def _api(models: ServedModels, keys: ApiKeys, metrics: Metrics, states: WorkerStates) -> FastAPI:
-    app = FastAPI(title=TITLE, version="1", redirect_slashes=False)
+    # FastAPI's own page takes its scripts from another host: it stays blank where the internet is not reached.
+    app = FastAPIOffline(title=TITLE, version="1", redirect_slashes=False, redoc_url=None)
     app.include_router(_health_routes(models))
     app.include_router(_model_routes(models, keys, states))
     app.include_router(_inference_protocol_routes(models, keys))

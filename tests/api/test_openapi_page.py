@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 
@@ -90,3 +92,11 @@ def test_the_page_follows_the_served_versions(registry, run_service):
         registry.add("outcome", "1", task="multiclass")
         registry.point("outcome", champion="1")
         service.wait_until(lambda client: "/models/outcome/predict" in client.get("/openapi.json").json()["paths"])
+
+
+def test_the_page_for_people_needs_nothing_from_elsewhere(client):
+    shown = client.get("/docs").text
+    needed = re.findall(r'(?:src|href)="([^"]+)"', shown)
+
+    assert [address for address in needed if not address.startswith("/")] == []
+    assert {client.get(address).status_code for address in needed} == {200}

@@ -72,3 +72,13 @@ def test_a_data_scientist_sees_the_figures_of_the_run(
     page = browser.wait_for(run["info"]["run_name"], "Metrics", "Parameters")
     browser.picture(pictures / "mlflow_run.png")
     assert any(metric["key"] in page for metric in run["data"]["metrics"])
+
+
+def test_an_application_developer_reads_what_the_model_takes_and_gives(
+    platform: Platform, champion: str, browser: Browser, pictures: Path
+) -> None:
+    browser.open(f"{platform.url('API')}/")
+    browser.click("a[href='/docs']")
+    page = browser.wait_for("Aforo prediction API", f"/models/{champion}/predict")
+    browser.picture(pictures / "api_docs.png")
+    assert "POST" in page
