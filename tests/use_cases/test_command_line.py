@@ -26,7 +26,7 @@ def test_each_step_by_hand_prints_its_manifest_as_json_and_nothing_else(tiny: Ho
     described = tiny.aforo("describe", "tiny", "--json")
     assert json.loads(described.stdout)["champion"]["run_key"] == "by-hand"
     history = tiny.aforo("history", "tiny", "--json")
-    rows = [json.loads(line) for line in history.stdout.splitlines()]
+    rows = json.loads(history.stdout)["rows"]
     assert [(row["action"], row["version"], row["run_key"]) for row in rows] == [("promote", "1", "by-hand")]
 
 
