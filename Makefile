@@ -7,6 +7,8 @@ PYTHON ?= python3.11
 VENV ?= .venv
 VENV_AIRFLOW ?= .venv-airflow
 export PYTHONSAFEPATH := 1
+# The platform without Docker. `exec`, so that Ctrl-C and signals reach it and nothing in between.
+EMBEDDED = env PYTHONPATH=scripts $(VENV)/bin/python -m embedded --airflow $(VENV_AIRFLOW)/bin/airflow
 # uv does not read pip's settings; where pip is told about a folder of wheels, uv is told too.
 ifdef PIP_FIND_LINKS
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
@@ -32,8 +34,8 @@ $(VENV_AIRFLOW)/ready: requirements/airflow.txt pyproject.toml $(VENV)/ready
 	$(VENV)/bin/uv pip install --quiet --python $(VENV_AIRFLOW) --no-deps --editable .
 	touch $@
 
-demo: $(VENV)/ready $(VENV_AIRFLOW)/ready  ## From raw flights to a served, calibrated prediction.
-	@exec $(VENV)/bin/python scripts/embedded.py demo --airflow $(VENV_AIRFLOW)/bin/airflow
+demo: $(VENV)/ready $(VENV_AIRFLOW)/ready  ## From raw rows to a served, calibrated prediction: USE_CASE=digits for another one.
+	@exec $(EMBEDDED) demo --use-case $(or $(USE_CASE),flight_delay)
 
 test: $(VENV)/ready $(VENV_AIRFLOW)/ready check  ## Run all checks and all tests that need no Docker.
 	$(VENV)/bin/pytest --numprocesses 2 --dist loadgroup
@@ -48,14 +50,14 @@ format: $(VENV)/ready  ## Write the code as we write it.
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
-serve: $(VENV)/ready  ## Serve the champions of this folder on 127.0.0.1:8000.
-	@exec $(VENV)/bin/aforo serve
+serve: $(VENV)/ready  ## Serve the champions of .aforo on 127.0.0.1:8000, or on PORT.
+	@exec $(VENV)/bin/aforo serve --port $(or $(PORT),8000)
 
-mlflow: $(VENV)/ready  ## Open this folder's MLflow on 127.0.0.1:5000.
-	@exec $(VENV)/bin/python scripts/embedded.py mlflow
+mlflow: $(VENV)/ready  ## Open the MLflow of .aforo on 127.0.0.1:5000, or on PORT.
+	@exec $(EMBEDDED) mlflow --port $(or $(PORT),5000)
 
-airflow: $(VENV)/ready $(VENV_AIRFLOW)/ready  ## Open this folder's Airflow on 127.0.0.1:8080.
-	@exec $(VENV)/bin/python scripts/embedded.py airflow --airflow $(VENV_AIRFLOW)/bin/airflow
+airflow: $(VENV)/ready $(VENV_AIRFLOW)/ready  ## Open the Airflow of .aforo on 127.0.0.1:8080, or on PORT.
+	@exec $(EMBEDDED) airflow --port $(or $(PORT),8080)
 
 lock: $(VENV)/ready  ## Choose the versions anew.
 	$(VENV)/bin/python scripts/lock.py

@@ -10,6 +10,7 @@ from aforo.cli.options import JsonOption, SeedOption, UseCaseArgument
 from aforo.cli.output import print_line, show_facts, show_json, show_table
 from aforo.contracts.table import ColumnContract, Role
 from aforo.errors import NothingChanged
+from aforo.evaluation.bootstrap import Interval
 from aforo.settings import Settings
 from aforo.use_case import UseCase, load_use_case
 from aforo.workflows.describe import describe as describe_use_case
@@ -52,21 +53,25 @@ def describe(use_case: UseCaseArgument, as_json: JsonOption = False) -> None:
         show_json(description)
         return
     print_line(f"{description.use_case}: {description.title}")
-    show_table("Columns", ("name", "type", "role", "unit", "allowed", "description"), _columns(described))
+    show_facts({"task": described.task.kind, **({"classes": described.classes} if described.classes else {})})
+    show_table("Inputs", ("name", "type", "unit", "allowed", "description"), _inputs(described))
+    show_table("Other columns", ("role", "names"), _others(described))
     if description.champion is None:
-        print_line(f"no champion yet; train one with `aforo run {use_case}`")
+        print_line(f"\nno champion yet; train one with `aforo run {use_case}`")
         return
     champion = description.champion
-    facts = {
-        "champion": f"version {champion.version}",
-        "candidate": champion.candidate,
-        "snapshot": champion.snapshot_id,
-    }
-    show_facts({**facts, "run key": champion.run_key, "verdict": champion.reasons, "mlflow": champion.url or "-"})
-    figures = champion.figures
-    names = list(dict.fromkeys(metric for row in figures.values() for metric in row))
-    rows = [(name, *(figures[p].get(name, float("nan")) for p in figures)) for name in names]
-    show_table("On the frozen test part", ("metric", *figures), rows)
+    print_line(f"\nChampion: version {champion.version}, {champion.candidate}")
+    facts = {"snapshot": champion.snapshot_id, "run key": champion.run_key}
+    facts |= {} if champion.url is None else {"MLflow": champion.url}
+    show_facts({**facts, "gate": champion.reasons})
+    figures = {"champion" if name == "candidate" else name: row for name, row in champion.figures.items()}
+    beside = [name for name in ("champion", "baseline") if name in figures]
+    names = list(figures["champion"])
+    rows = [(name, *(_interval(figures[p].get(name)) for p in beside)) for name in names]
+    show_table("On the frozen test part, with the interval that chance leaves", ("", *beside), rows)
+    others = [name for name in figures if name not in beside]
+    values = [(n, *(figures[p][n].value if n in figures[p] else None for p in others)) for n in names]
+    show_table("Others on the same rows", ("", *others), values)
 
 
 def new(name: Annotated[str, typer.Argument(help="Name of the new use case.", show_default=False)]) -> None:
@@ -93,15 +98,22 @@ def due(use_case: UseCaseArgument, seed: SeedOption = None, as_json: JsonOption 
         print_line(f"{asked.name}: training is due: {', '.join(found.changes)}; snapshot {taken.snapshot_id}")
 
 
-def _columns(use_case: UseCase) -> list[tuple[str, ...]]:
-    return [
-        (c.name, c.type, ", ".join(role.value for role in c.role), c.unit or "", _allowed(c), c.description)
-        for c in use_case.data.columns
-        if Role.INFO not in c.role
-    ]
+def _inputs(use_case: UseCase) -> list[tuple[str, ...]]:
+    return [(c.name, c.type, c.unit or "", _allowed(c), c.description) for c in use_case.inputs]
+
+
+def _others(use_case: UseCase) -> list[tuple[str, str]]:
+    roles = (Role.KEY, Role.TIME, Role.TARGET, Role.LEAK)
+    named = [(role, ", ".join(c.name for c in use_case.data.columns if role in c.role)) for role in roles]
+    return [(role.value, names) for role, names in named if names]
 
 
 def _allowed(column: ColumnContract) -> str:
-    bounds = [] if column.minimum is None and column.maximum is None else [f"{column.minimum} to {column.maximum}"]
-    values = [] if column.categories is None else [", ".join(column.categories)]
-    return "; ".join([*values, *bounds, *(["or missing"] if column.nullable else [])])
+    low, high = ("" if bound is None else f"{bound:g}" for bound in (column.minimum, column.maximum))
+    bounds = f"{low} to {high}" if low and high else f"from {low}" if low else f"up to {high}" if high else ""
+    values = "" if column.categories is None else ", ".join(column.categories)
+    return ", ".join(part for part in (values, bounds, "or missing" if column.nullable else "") if part)
+
+
+def _interval(figure: Interval | None) -> str:
+    return "-" if figure is None else f"{figure.value:.4f}  [{figure.lower:.4f}, {figure.upper:.4f}]"

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
+from pydantic import TypeAdapter
+
 from aforo.contracts.run import EvaluateManifest, RunKey
 from aforo.contracts.specification import Specification
+from aforo.evaluation.bootstrap import Interval
 from aforo.use_case import UseCase
 from aforo.workflows.wiring import Platform
+
+# Of the gate's report only this is read: a champion may have been judged by rules that are no more.
+_FIGURES = TypeAdapter(dict[str, dict[str, Interval]])
 
 
 class ChampionSummary(Specification):
@@ -14,7 +22,7 @@ class ChampionSummary(Specification):
     Attributes
     ----------
     figures
-        Predictor (candidate, baseline, champion of the time, ...) to metric to value, on the test part.
+        Predictor (candidate, baseline, champion of the time, ...) to metric to its interval, on the test part.
     """
 
     version: str
@@ -23,7 +31,7 @@ class ChampionSummary(Specification):
     snapshot_id: str
     model_digest: str
     reasons: tuple[str, ...]
-    figures: dict[str, dict[str, float]]
+    figures: dict[str, dict[str, Interval]]
     url: str | None
 
 
@@ -63,6 +71,6 @@ def _champion(use_case: UseCase, platform: Platform) -> ChampionSummary | None:
         snapshot_id=version.tags["snapshot_id"],
         model_digest=version.tags["model_digest"],
         reasons=evaluated.reasons,
-        figures=evaluated.metrics,
+        figures=_FIGURES.validate_python(json.loads(platform.runs.read_bytes(evaluated.report))["metrics"]),
         url=version.url,
     )

@@ -1,0 +1,1 @@
+"""The platform without Docker: Airflow and MLflow on SQLite, everything else in one folder."""
