@@ -25,8 +25,9 @@ def main() -> int:
     parser.add_argument("--port", type=int, help="where the user interface listens")
     options = parser.parse_args()
     embedded = Embedded.from_environment(options.airflow.absolute())
-    # SIGTERM ends everything as Ctrl-C does, so that nothing is left running either way.
-    signal.signal(signal.SIGTERM, _interrupt)
+    # SIGTERM ends everything as Ctrl-C does, and Ctrl-C does so even where a shell has started us in the background.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         match options.what:
             case "demo":
@@ -40,7 +41,8 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         # Nothing may come between the request to end and its fulfilment, a second Ctrl-C least of all.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         end_descendants()
         say("stopped; nothing is left running, and the same command goes on from here")
         return 130

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 import urllib.error
@@ -10,9 +11,10 @@ import urllib.request
 from pathlib import Path
 
 from embedded.folder import Embedded, beside_python
-from embedded.processes import refuse_busy_port, say, started
+from embedded.processes import CannotStart, refuse_busy_port, say, started
 
 PASSWORDS = "simple_auth_manager_passwords.json.generated"
+START_TIMEOUT_S = 300
 
 
 def open_airflow(embedded: Embedded, port: int) -> int:
@@ -21,6 +23,8 @@ def open_airflow(embedded: Embedded, port: int) -> int:
     home = embedded.home / "airflow"
     url = f"http://127.0.0.1:{port}"
     environment = embedded.environment(
+        # It starts its parts by name.
+        PATH=f"{embedded.airflow.parent}{os.pathsep}{os.environ['PATH']}",
         AIRFLOW__API__HOST="127.0.0.1",
         AIRFLOW__API__PORT=str(port),
         AIRFLOW__API__BASE_URL=url,
@@ -33,9 +37,9 @@ def open_airflow(embedded: Embedded, port: int) -> int:
         command = [embedded.airflow, "standalone"]
         say(f"starting Airflow, which takes half a minute; its log is {log.name}")
         with started(command, environment, keep=[held], stdout=log, stderr=subprocess.STDOUT) as server:
-            if wait_until_open(server, f"{url}/api/v2/monitor/health"):
-                say(f"{url}  user admin, password {password_of_admin(home / PASSWORDS)}  (Ctrl-C ends it)")
-            return ended(server, Path(log.name))
+            wait_until_open(server, f"{url}/api/v2/monitor/health", Path(log.name))
+            say(f"{url}  user admin, password {password_of_admin(home / PASSWORDS)}  (Ctrl-C ends it)")
+            return until_it_ends(server, Path(log.name))
 
 
 def open_mlflow(embedded: Embedded, port: int) -> int:
@@ -51,26 +55,33 @@ def open_mlflow(embedded: Embedded, port: int) -> int:
         (embedded.home / "mlflow.log").open("wb") as log,
         started(command, environment, stdout=log, stderr=subprocess.STDOUT) as server,
     ):
-        if wait_until_open(server, f"{url}/health"):
-            say(f"{url}  (Ctrl-C ends it)")
-        return ended(server, Path(log.name))
+        wait_until_open(server, f"{url}/health", Path(log.name))
+        say(f"{url}  (Ctrl-C ends it)")
+        return until_it_ends(server, Path(log.name))
 
 
-def wait_until_open(server: subprocess.Popen[bytes], url: str) -> bool:
-    """Wait until ``url`` answers; ``False`` if the server ends instead."""
-    while server.poll() is None:
+def wait_until_open(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    """Wait until ``url`` answers.
+
+    Raises
+    ------
+    CannotStart
+        The server has ended instead, or takes too long.
+    """
+    give_up = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < give_up and server.poll() is None:
         try:
             with urllib.request.urlopen(url, timeout=5):
-                return True
-        except urllib.error.URLError:
+                return
+        except (urllib.error.URLError, TimeoutError):
             time.sleep(0.3)
-    return False
+    raise CannotStart(f"{url} does not answer; what the server said last is in {log}")
 
 
-def ended(server: subprocess.Popen[bytes], log: Path) -> int:
-    """Wait for the end, which only a fault brings: a person's Ctrl-C ends us, and not the server alone."""
+def until_it_ends(server: subprocess.Popen[bytes], log: Path) -> int:
+    """Wait for an end that only a fault brings: a person's Ctrl-C ends us, and not the server alone."""
     code = server.wait()
-    say(f"it has ended by itself, with exit code {code}; the last it said is in {log}")
+    say(f"it has ended by itself, with exit code {code}; what it said last is in {log}")
     return code or 1
 
 

@@ -1,5 +1,5 @@
 """The command line, ``aforo``."""
 
-from aforo.cli.main import main
+from aforo.cli.entry import main
 
 __all__ = ["main"]

@@ -22,10 +22,10 @@ ReasonOption = Annotated[
 ]
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add these commands to ``app``."""
+def add_to(app: typer.Typer, panel: str) -> None:
+    """Add these commands to ``app``, under a heading of their own in its help."""
     for command in (promote, rollback, history):
-        app.command()(command)
+        app.command(rich_help_panel=panel)(command)
 
 
 def promote(

@@ -1,7 +1,7 @@
 """``aforo``: every step by hand, and the questions a person asks in between.
 
 Results go to stdout, as text or (``--json``) as JSON; the log and the progress bars go to stderr.
-The exit code is that of the error's class (see ``aforo.errors``).
+The exit code is that of the error's class (see ``aforo.errors``), or 128 plus the number of the signal that ended it.
 """
 
 from __future__ import annotations
@@ -15,30 +15,32 @@ from aforo.cli import champions, predicting, prune, questions, rebuilding, servi
 from aforo.errors import AforoError
 from aforo.settings import Settings
 
-INTERRUPTED = 130
-
 app = typer.Typer(
     name="aforo",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Train, calibrate, judge, serve and rebuild models. Each command takes the name of a use case.",
+    help="Train, calibrate, judge, serve and rebuild models. Begin with `aforo check flight_delay`; `aforo run` does it all.",
 )
-for module in (steps, champions, questions, predicting, rebuilding, serving, prune):
-    module.add_to(app)
+PANELS = (
+    (steps, "Steps of a run"),
+    (champions, "Champions"),
+    (rebuilding, "Champions"),
+    (questions, "Use cases"),
+    (predicting, "Predictions"),
+    (serving, "Predictions"),
+    (prune, "Housekeeping"),
+)
+for module, panel in PANELS:
+    module.add_to(app, panel)
 
 
-def main() -> None:
-    """Run the command line, and turn a fault into its message and exit code."""
+def run() -> None:
+    """Run what the arguments ask for, and turn a fault into its message and exit code."""
     try:
         logs.configure(Settings.from_environment().log_format)
         app()
     except AforoError as error:
         sys.stderr.write(f"aforo: {error}\n")
         sys.exit(error.exit_code)
-    except SystemExit as end:
-        # Typer turns Ctrl-C into this exit code, and says nothing.
-        if end.code == INTERRUPTED:
-            sys.stderr.write("aforo: interrupted; what was finished stands, and the same command goes on from there\n")
-        raise

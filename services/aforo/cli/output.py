@@ -92,6 +92,8 @@ def _records(value: object) -> tuple[list[str], list[list[object]]] | None:
             for record in value
         ]
         names = list(dict.fromkeys(name for record in flat for name in record))
+        # What is a mapping in itself is long: it goes last.
+        names.sort(key=lambda name: isinstance(value[0].get(name), Mapping))
         return [n.replace("_", " ") for n in names], [[record.get(name) for name in names] for record in flat]
     if isinstance(value, Mapping) and value and all(isinstance(row, Mapping) for row in value.values()):
         names = list(dict.fromkeys(name for row in value.values() for name in row))

@@ -14,9 +14,9 @@ from aforo.workflows import bulk
 from aforo.workflows.wiring import Platform
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add these commands to ``app``."""
-    app.command()(predict)
+def add_to(app: typer.Typer, panel: str) -> None:
+    """Add these commands to ``app``, under a heading of their own in its help."""
+    app.command(rich_help_panel=panel)(predict)
 
 
 def predict(

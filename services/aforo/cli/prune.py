@@ -13,9 +13,9 @@ from aforo.workflows import retention
 from aforo.workflows.wiring import Platform
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add these commands to ``app``."""
-    app.command()(prune)
+def add_to(app: typer.Typer, panel: str) -> None:
+    """Add these commands to ``app``, under a heading of their own in its help."""
+    app.command(rich_help_panel=panel)(prune)
 
 
 def prune(

@@ -20,10 +20,10 @@ from aforo.workflows.scaffold import scaffold
 from aforo.workflows.wiring import Platform
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add these commands to ``app``."""
+def add_to(app: typer.Typer, panel: str) -> None:
+    """Add these commands to ``app``, under a heading of their own in its help."""
     for command in (check, describe, new, due):
-        app.command()(command)
+        app.command(rich_help_panel=panel)(command)
 
 
 def check(use_case: UseCaseArgument, as_json: JsonOption = False) -> None:

@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add these commands to ``app``."""
-    app.command()(serve)
+def add_to(app: typer.Typer, panel: str) -> None:
+    """Add these commands to ``app``, under a heading of their own in its help."""
+    app.command(rich_help_panel=panel)(serve)
 
 
 def serve(

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from aforo.cli.entry import Interrupted
 from aforo.cli.options import (
     AgainOption,
     JsonOption,
@@ -32,10 +33,10 @@ from aforo.workflows import validate as validate_step
 from aforo.workflows.wiring import Platform
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add these commands to ``app``."""
-    for command in (ingest, validate, split, train, calibrate, evaluate, run):
-        app.command()(command)
+def add_to(app: typer.Typer, panel: str) -> None:
+    """Add these commands to ``app``, under a heading of their own in its help."""
+    for command in (run, ingest, validate, split, train, calibrate, evaluate):
+        app.command(rich_help_panel=panel)(command)
 
 
 def ingest(
@@ -92,7 +93,7 @@ def run(
     move: PromoteOption = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Take all the steps, without Airflow. A run that broke off goes on where it stopped."""
+    """Take all the steps, without Airflow. With the run key of a run that broke off, go on where it stopped."""
     key = run_key or datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
     steps: tuple[Callable[[UseCase, RunKey, Platform], Manifest], ...] = (
         lambda *at: ingest_step.run(*at, snapshot=snapshot, limit=limit),
@@ -103,8 +104,12 @@ def run(
         evaluate_step.run,
         lambda *at: promote_step.run(*at, move=move),
     )
-    for step in steps:
-        _step(use_case, key, as_json, step)
+    try:
+        for step in steps:
+            _step(use_case, key, as_json, step)
+    except Interrupted as ended:
+        ended.add_note(f"`aforo run {use_case} --run-key {key}` goes on from here")
+        raise
 
 
 def _step(use_case: str, run_key: str, as_json: bool, step: Callable[[UseCase, RunKey, Platform], Manifest]) -> None:

@@ -28,6 +28,9 @@ _LONGEST_PARAM = 6000
 _PARAMS_PER_CALL = 100
 _METRICS_PER_CALL = 1000
 
+# Else MLflow takes it for an experiment with language models, and shows neither figures nor parameters in its list.
+_EXPERIMENT = {"mlflow.experimentKind": "custom_model_development"}
+
 ParamValue = str | int | float | bool | None
 
 
@@ -161,8 +164,12 @@ class Tracker:
             are added.
         """
         identity = {"use_case": use_case, "run_key": run_key, "kind": "training"}
-        git_commit = {"mlflow.source.git.commit": tags.get("code_commit")}
-        return self._open(use_case, run_key, identity, {**tags, **git_commit})
+        origin = {
+            "mlflow.source.name": f"aforo train {use_case}",
+            "mlflow.source.type": "JOB",
+            "mlflow.source.git.commit": tags.get("code_commit"),
+        }
+        return self._open(use_case, run_key, identity, {**tags, **origin})
 
     def candidate(self, parent: TrackedRun, name: str, tags: Mapping[str, str | None] | None = None) -> TrackedRun:
         """Return the run of a candidate, nested in its training's run."""
@@ -215,7 +222,7 @@ class Tracker:
             # A server has a place for artifacts; without one MLflow would put them into the current folder.
             location = (self._settings.home / "mlartifacts" / name).as_uri()
         try:
-            return str(self._client.create_experiment(name, artifact_location=location))
+            return str(self._client.create_experiment(name, artifact_location=location, tags=_EXPERIMENT))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise

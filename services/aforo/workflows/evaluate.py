@@ -70,7 +70,7 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> EvaluateManif
     written = report.to_json()
     _record(use_case, trained, measured, report, tracked, platform)
     tracked.log_file("gate/report.json", written)
-    tracked.set_tags({"verdict": report.verdict})
+    tracked.set_tags({"verdict": report.verdict, "mlflow.note.content": _note(use_case, trained, report)})
     key = platform.runs.write_bytes(platform.runs.key(use_case.name, run_key, "evaluate", "report.json"), written)
     chosen = next(candidate for candidate in calibrated.candidates if candidate.name == trained.chosen)
     graph = platform.runs.read_bytes(chosen.predictor)
@@ -179,6 +179,12 @@ def _record(
             if candidate.name == trained.chosen:
                 tracked.log_file(f"plots/{name}.png", picture)
         nested.finish()
+
+
+def _note(use_case: UseCase, trained: TrainManifest, report: GateReport) -> str:
+    """Return what MLflow shows above a run."""
+    reasons = "\n".join(f"- {reason}" for reason in report.reasons)
+    return f"{use_case.title}\n\nChosen: `{trained.chosen}`. The gate's verdict: **{report.verdict}**\n\n{reasons}"
 
 
 def _register(

@@ -1,0 +1,37 @@
+"""Where ``aforo`` begins: faults become a message and an exit code, and so do Ctrl-C and SIGTERM."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+
+
+class Interrupted(BaseException):
+    """A person or the scheduler asked this process to end.
+
+    Not a ``KeyboardInterrupt``, which some libraries swallow or turn into words of their own.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
+
+
+def main() -> None:
+    """Run the command line. Exits with the code of the error's class, or with 128 plus the signal's number."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    try:
+        # Here, because the libraries take seconds to load: Ctrl-C has its meaning from the first moment.
+        from aforo.cli.main import run
+
+        run()
+    except Interrupted as ended:
+        hint = "".join(f"\nhint: {note}" for note in getattr(ended, "__notes__", ()))
+        sys.stderr.write(f"aforo: interrupted; what was finished stands{hint}\n")
+        sys.exit(ended.exit_code)
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    raise Interrupted(number)
