@@ -21,7 +21,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Train, calibrate, judge, serve and rebuild models. Begin with `aforo check flight_delay`; `aforo run` does it all.",
+    help="Train, calibrate, judge, serve and rebuild models. Begin with `aforo check flight_delay` and `aforo run`.",
 )
 PANELS = (
     (steps, "Steps of a run"),
