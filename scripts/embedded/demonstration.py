@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-import urllib.error
 import urllib.request
 from typing import Any
 
@@ -77,7 +76,7 @@ def is_ready(server: subprocess.Popen[bytes], url: str) -> bool:
         try:
             with urllib.request.urlopen(url, timeout=5):
                 return True
-        except urllib.error.URLError:
+        except OSError:  # refused, not ready yet, or slower than the timeout
             time.sleep(0.1)
     return False
 
