@@ -144,7 +144,7 @@ def test_three_weeks_of_flights_go_all_the_way_and_are_too_few_for_a_champion(
     taken = home.run("flight_delay", "weeks", last="evaluate", limit=20_000)
 
     assert taken["ingest"].rows.read == 20_000
-    with pytest.raises(GateRefused, match="10 are needed"):
+    with pytest.raises(GateRefused, match="50 rows in 10 groups are needed"):
         home.step("promote", "flight_delay", "weeks")
     assert home.platform.versions.aliases("flight_delay") == {"challenger": "1"}
     assert home.platform.ledger.history("flight_delay") == []
