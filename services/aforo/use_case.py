@@ -24,6 +24,7 @@ from aforo.data.splits import SplitSpec
 from aforo.errors import UseCaseError
 from aforo.evaluation.evaluate import EvaluationSpec
 from aforo.evaluation.gate import GateSpec
+from aforo.evaluation.metrics import metrics_for
 from aforo.features import FeatureSpec
 from aforo.models.calibration import CalibrationSpec
 from aforo.models.estimators import CandidateSpec, Target
@@ -162,11 +163,20 @@ class UseCase(Header):
         return self
 
     @model_validator(mode="after")
-    def _metrics_fit_the_task(self) -> Self:
-        try:
-            self.evaluation.primary_for(self.task.kind)
-        except UseCaseError as error:
-            raise ValueError(f"{error.message}; {error.hint}") from error
+    def _metrics_can_decide_the_task(self) -> Self:
+        baseline, champion = self.gate.beats_baseline, self.gate.not_worse_than_champion
+        asked = {
+            "evaluation.primary": self.evaluation.primary,
+            "gate.beats_baseline.metric": baseline and baseline.metric,
+            "gate.not_worse_than_champion.metric": champion and champion.metric,
+        }
+        directed = [m.name for m in metrics_for(self.task.kind).values() if m.higher_is_better is not None]
+        for place, metric in asked.items():
+            if metric is not None and metric not in directed:
+                raise ValueError(
+                    f"{place} is {metric!r}, which cannot decide a {self.task.kind} task; "
+                    f"choose one of {', '.join(directed)}"
+                )
         return self
 
     @model_validator(mode="after")

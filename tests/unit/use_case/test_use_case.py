@@ -150,6 +150,8 @@ def test_the_digest_is_of_the_meaning_and_not_of_the_text(tmp_path: Path):
         ({"evaluation": {"bootstrap": {"by": "day"}}}, "evaluation.bootstrap.by names 'day'"),
         ({"evaluation": {"primary": "rmse"}}, "evaluation.primary is 'rmse', which cannot decide a binary task"),
         ({"evaluation": {"primary": "rmse"}}, "choose one of roc_auc"),
+        ({"gate": {"beats_baseline": {"metric": "mae"}}}, "gate.beats_baseline.metric is 'mae', which cannot decide"),
+        ({"gate": {"not_worse_than_champion": {"metric": "r2"}}}, "gate.not_worse_than_champion.metric is 'r2'"),
         ({"task": {"kind": "regression"}}, "a regression needs a number to predict; target 'sold' is a boolean"),
         ({"task": {"kind": "binary", "classes": ["a", "b", "c"]}}, "task.classes names 3 classes; the target has 2"),
         ({"data": with_target(type="string")}, "target 'sold' does not say which classes there are"),
@@ -166,6 +168,10 @@ def test_a_mistake_is_told_with_its_place_and_what_would_be_valid(tmp_path: Path
     assert str(refused.value).startswith(f"{tmp_path / 'shop' / 'use_case.yaml'}: ")
     assert refused.value.hint == "mend them and run `aforo check shop`"
     assert refused.value.exit_code == 2
+
+
+def test_a_rule_of_the_gate_that_is_not_asked_needs_no_metric(tmp_path: Path):
+    assert load(tmp_path, gate={"beats_baseline": None, "not_worse_than_champion": None}).gate.beats_baseline is None
 
 
 def test_all_mistakes_of_a_file_are_told_at_once(tmp_path: Path):
