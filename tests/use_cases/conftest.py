@@ -206,12 +206,12 @@ def flights(new_home: Callable[[Path | None], Home]) -> Home:
 
 
 @pytest.fixture(scope="session")
-def serve() -> Iterator[Callable[[Home], httpx.Client]]:
+def serve() -> Iterator[Callable[..., httpx.Client]]:
     """Give a client of the real prediction API in front of a platform, which is started when first asked for."""
     started: list[subprocess.Popen[str]] = []
     clients: dict[Path, httpx.Client] = {}
 
-    def start(home: Home) -> httpx.Client:
+    def start(home: Home, *, wait_for: str = "/health/ready") -> httpx.Client:
         if home.folder in clients:
             return clients[home.folder]
         log = home.folder.parent / f"service-{len(started)}.log"
@@ -231,7 +231,7 @@ def serve() -> Iterator[Callable[[Home], httpx.Client]]:
         transport = httpx.HTTPTransport(retries=3)
         client = httpx.Client(base_url=url, timeout=30, trust_env=False, transport=transport)
         clients[home.folder] = client
-        _wait_until_ready(client, log)
+        _wait_until_it_answers(client, wait_for, log)
         return client
 
     yield start
@@ -249,13 +249,13 @@ def serve() -> Iterator[Callable[[Home], httpx.Client]]:
 
 
 @pytest.fixture(scope="session")
-def served(trained: Home, serve: Callable[[Home], httpx.Client]) -> httpx.Client:
+def served(trained: Home, serve: Callable[..., httpx.Client]) -> httpx.Client:
     """A client of the prediction API in front of ``trained``."""
     return serve(trained)
 
 
-def _wait_until_ready(client: httpx.Client, log: Path, timeout_s: float = 60) -> None:
+def _wait_until_it_answers(client: httpx.Client, path: str, log: Path, timeout_s: float = 60) -> None:
     end = time.monotonic() + timeout_s
-    while client.get("/health/ready").status_code != 200:
-        assert time.monotonic() < end, f"it never became ready:\n{log.read_text()}"
+    while client.get(path).status_code != 200:
+        assert time.monotonic() < end, f"{path} never answered:\n{log.read_text()}"
         time.sleep(0.1)

@@ -114,7 +114,7 @@ def test_the_graphs_agree_with_the_python_objects_on_every_flight(flights: Home)
         assert candidate["largest_graph_difference"] <= 1e-6
 
 
-def test_the_champion_answers_flights_as_its_graph_does(flights: Home, serve: Callable[[Home], httpx.Client], judged):
+def test_the_champion_answers_flights_as_its_graph_does(flights: Home, serve: Callable[..., httpx.Client], judged):
     client = serve(flights)
     names = [column.name for column in flights.use_case("flight_delay").inputs]
     rows = frozen_rows(flights, "full").head(5_000)
@@ -127,7 +127,7 @@ def test_the_champion_answers_flights_as_its_graph_does(flights: Home, serve: Ca
     assert {p["label"] for p in predictions} == {"on_time", "late"}
 
 
-def test_what_is_known_only_after_departure_is_refused_by_the_api(flights: Home, serve: Callable[[Home], httpx.Client]):
+def test_what_is_known_only_after_departure_is_refused_by_the_api(flights: Home, serve: Callable[..., httpx.Client]):
     client = serve(flights)
     row: dict[str, Any] = {column.name: column.example for column in flights.use_case("flight_delay").inputs}
 
@@ -138,7 +138,7 @@ def test_what_is_known_only_after_departure_is_refused_by_the_api(flights: Home,
 
 
 def test_three_weeks_of_flights_go_all_the_way_and_are_too_few_for_a_champion(
-    new_home: Callable[[Path | None], Home], serve: Callable[[Home], httpx.Client]
+    new_home: Callable[[Path | None], Home], serve: Callable[..., httpx.Client]
 ):
     home = new_home(None)
     taken = home.run("flight_delay", "weeks", last="evaluate", limit=20_000)
@@ -151,7 +151,9 @@ def test_three_weeks_of_flights_go_all_the_way_and_are_too_few_for_a_champion(
 
     names = [column.name for column in home.use_case("flight_delay").inputs]
     body = {"rows": frozen_rows(home, "weeks").head(100).select(names).to_dicts()}
-    client = serve(home)
+    # Without a champion the service is not ready; what is there can be asked by name all the same.
+    client = serve(home, wait_for="/models/flight_delay/versions/1")
+    assert client.get("/health/ready").status_code == 503
     by_challenger = client.post("/models/flight_delay/aliases/challenger/predict", json=body)
     late = [p["probabilities"]["late"] for p in by_challenger.json()["predictions"]]
     assert late == late_by_each(home, "weeks")["candidate"][:100].tolist()
