@@ -162,7 +162,9 @@ def test_ctrl_c_ends_a_run_with_130_and_the_same_command_goes_on(tiny: Home, und
         said = process.stdout.read()
 
     assert process.returncode == 130
-    assert said.endswith("aforo: interrupted; what was finished stands, and the same command goes on from there\n")
+    assert said.endswith(
+        "aforo: interrupted; what was finished stands\nhint: `aforo run tiny --run-key one` goes on from here\n"
+    )
     assert not [path for path in tiny.files() if "/.partial-" in path]
     assert tiny.aforo("run", "tiny", "--run-key", "one").returncode == 0
     assert Outcome.of(tiny, "tiny") == undisturbed
