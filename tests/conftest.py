@@ -119,24 +119,61 @@ def s3_server() -> Iterator[str]:
         yield endpoint
 
 
+@pytest.fixture(scope="session")
+def minio_server() -> Iterator[str]:
+    """Endpoint of MinIO's own front end, as JuiceFS's gateway carries it. Its keys are `S3_KEYS`."""
+    with ExitStack() as stack:
+        folder = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="aforo-minio-", ignore_cleanup_errors=True))
+        )
+        program, meta = Path(sys.executable).with_name("juicefs"), f"sqlite3://{folder}/meta.db"
+        log = stack.enter_context((folder / "log").open("wb"))
+        objects = ("--storage", "file", "--bucket", f"{folder}/objects/", "--trash-days", "0")
+        subprocess.run([program, "format", *objects, meta, "tests"], check=True, stdout=log, stderr=log)
+        (port,) = _free_ports(1)
+        server = subprocess.Popen(
+            [program, "gateway", "--multi-buckets", "--no-usage-report", f"--cache-dir={folder}/cache", meta,
+             f"127.0.0.1:{port}"],
+            env=os.environ | {"MINIO_ROOT_USER": S3_KEYS["AFORO_S3_ACCESS_KEY"],
+                              "MINIO_ROOT_PASSWORD": S3_KEYS["AFORO_S3_SECRET_KEY"]},
+            stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+        stack.callback(server.wait)
+        stack.callback(os.killpg, server.pid, signal.SIGKILL)
+        endpoint = f"http://127.0.0.1:{port}"
+        _wait_until_it_answers(f"{endpoint}/minio/health/live", server, folder / "log")
+        yield endpoint
+
+
 @pytest.fixture
 def s3_environment(s3_server: str) -> dict[str, str]:
     """The environment of a platform on the S3 store, with empty buckets of its own."""
-    environment = {
-        "AFORO_STORE_URL": "s3://",
-        "AFORO_S3_ENDPOINT_URL": s3_server,
-        "AFORO_S3_BUCKET_PREFIX": f"t{uuid.uuid4().hex[:10]}-",
-        **S3_KEYS,
-    }
-    for bucket in BUCKETS:
-        make_bucket(s3_server, environment["AFORO_S3_BUCKET_PREFIX"] + bucket)
-    return environment
+    return environment_of(s3_server)
 
 
 @pytest.fixture
 def s3_settings(s3_environment: dict[str, str], tmp_path: Path) -> Settings:
     """The settings of `s3_environment`."""
     return Settings.from_environment({"AFORO_HOME": str(tmp_path / "home"), **s3_environment})
+
+
+@pytest.fixture
+def minio_settings(minio_server: str, tmp_path: Path) -> Settings:
+    """The settings of a platform on MinIO's front end, with empty buckets of its own."""
+    return Settings.from_environment({"AFORO_HOME": str(tmp_path / "home"), **environment_of(minio_server)})
+
+
+def environment_of(endpoint: str) -> dict[str, str]:
+    """Make buckets that nobody else has, and return the environment that names them."""
+    environment = {
+        "AFORO_STORE_URL": "s3://",
+        "AFORO_S3_ENDPOINT_URL": endpoint,
+        "AFORO_S3_BUCKET_PREFIX": f"t{uuid.uuid4().hex[:10]}-",
+        **S3_KEYS,
+    }
+    for bucket in BUCKETS:
+        make_bucket(endpoint, environment["AFORO_S3_BUCKET_PREFIX"] + bucket)
+    return environment
 
 
 def make_bucket(endpoint: str, name: str) -> None:

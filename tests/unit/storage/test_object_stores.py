@@ -1,4 +1,4 @@
-"""One suite for every object store: a folder, and a real S3 server."""
+"""One suite for every object store: a folder, SeaweedFS, and MinIO's front end."""
 
 from __future__ import annotations
 
@@ -16,11 +16,17 @@ from aforo.settings import Settings
 from aforo.storage import LocalStore, ObjectMissing, ObjectStore, S3Store, open_store
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", "s3", "minio"])
 def store(request: pytest.FixtureRequest, settings: Settings) -> ObjectStore:
-    if request.param == "s3":
-        return open_store(request.getfixturevalue("s3_settings"))
-    return open_store(settings)
+    return open_store(settings if request.param == "folder" else request.getfixturevalue(f"{request.param}_settings"))
+
+
+@pytest.fixture
+def store_with_conditions(request: pytest.FixtureRequest, store: ObjectStore) -> ObjectStore:
+    if request.node.callspec.params["store"] == "minio":
+        reason = "MinIO knows If-None-Match; JuiceFS, which carries its front end, does not pass it on"
+        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+    return store
 
 
 def test_what_was_written_is_read(store: ObjectStore) -> None:
@@ -37,14 +43,16 @@ def test_a_second_write_replaces_the_first(store: ObjectStore) -> None:
     assert store.read("runs/a") == b"second"
 
 
-def test_a_write_if_absent_leaves_what_is_there(store: ObjectStore) -> None:
+def test_a_write_if_absent_leaves_what_is_there(store_with_conditions: ObjectStore) -> None:
+    store = store_with_conditions
     assert store.write("runs/a", b"first", if_absent=True)
 
     assert not store.write("runs/a", b"second", if_absent=True)
     assert store.read("runs/a") == b"first"
 
 
-def test_of_many_writers_if_absent_one_wins(store: ObjectStore) -> None:
+def test_of_many_writers_if_absent_one_wins(store_with_conditions: ObjectStore) -> None:
+    store = store_with_conditions
     barrier = threading.Barrier(8)
 
     def write(number: int) -> bool:
