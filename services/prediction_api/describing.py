@@ -10,7 +10,8 @@ from pydantic import BaseModel
 from aforo.contracts.prediction import Lineage, PredictionContract
 from aforo.registry.bundle import REPORT
 from prediction_api.local_copy import CopyStatus
-from prediction_api.served_models import ServedModel, ServedModels
+from prediction_api.served_model import ServedModel
+from prediction_api.served_models import ServedModels
 from prediction_api.served_version import ServedVersion
 
 

@@ -88,6 +88,17 @@ class LocalCopy:
             stamps.append((path.parent.name, status.st_mtime_ns, status.st_ino))
         return tuple(stamps)
 
+    def content(self, name: str, version: str) -> tuple[tuple[str, int, int, int], ...]:
+        """Return something that is another as soon as a file of the version is."""
+        stamps = []
+        try:
+            for path in sorted(self.folder(name, version).iterdir()):
+                status = path.stat()
+                stamps.append((path.name, status.st_size, status.st_mtime_ns, status.st_ino))
+        except FileNotFoundError:
+            return ()
+        return tuple(stamps)
+
     def ask_for(self, name: str, version: str) -> None:
         """Leave word that a version is wanted; the downloader fetches it if the registry has it."""
         wanted = self.path / "wanted"

@@ -2,7 +2,8 @@
 
 A worker reads the local copy only. When an alias has moved there, the version it points at is verified, loaded,
 replayed and warmed up in a thread beside the one that answers; then one assignment makes it the one that answers. A
-version that fails any check is refused with the reason, and what answered before goes on answering.
+version that fails any check is refused with the reason, and what answered before goes on answering. It is tried again
+when its files have changed, and after a minute in any case.
 
 Versions that no alias points at are loaded when asked for, and let go, least recently used first, when the memory
 budget is exceeded. Pinned are: what answers for an alias, what answered before it, and the ``warm`` list.
@@ -17,66 +18,19 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from aforo.errors import AforoError
 from prediction_api.local_copy import LocalCopy
 from prediction_api.problems import Problem
+from prediction_api.served_model import Refusal, ServedModel
 from prediction_api.served_version import ServedVersion
 
 logger = logging.getLogger(__name__)
 
 CHAMPION: Final = "champion"
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A version that failed a check.
-
-    Attributes
-    ----------
-    at
-        When, in seconds since the epoch.
-    """
-
-    reason: str
-    at: float
-
-
-@dataclass
-class ServedModel:
-    """One model as this worker holds it.
-
-    Attributes
-    ----------
-    aliases
-        Alias to version, as the local copy has it.
-    live
-        Alias to the version that answers for it. It differs from ``aliases`` while a new version is being
-        loaded, and for good when that one is refused.
-    former
-        What answered for an alias before; kept for instant return.
-    loaded
-        All versions in memory.
-    refused
-        Versions that failed a check.
-    """
-
-    name: str
-    aliases: dict[str, str] = field(default_factory=dict)
-    live: dict[str, ServedVersion] = field(default_factory=dict)
-    former: dict[str, ServedVersion] = field(default_factory=dict)
-    loaded: dict[str, ServedVersion] = field(default_factory=dict)
-    refused: dict[str, Refusal] = field(default_factory=dict)
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether each alias is answered by the version it points at."""
-        return all(
-            alias in self.live and self.live[alias].version == version for alias, version in self.aliases.items()
-        )
+_RETRY_S = 60.0
 
 
 class ServedModels:
@@ -154,15 +108,13 @@ class ServedModels:
             if version is None:
                 known = ", ".join(sorted(model.aliases)) or "none"
                 raise Problem("model_not_found", f"model {name} has no alias {alias!r}; its aliases: {known}")
-            if version in model.refused:
-                raise _refused(name, version, model.refused[version])
+            self._raise_if_refused(model, version)
             raise Problem(
                 "not_ready",
                 f"version {version} of {name}, which {alias} points at, is being loaded",
                 headers={"Retry-After": "1"},
             )
-        if version in model.refused:
-            raise _refused(name, version, model.refused[version])
+        self._raise_if_refused(model, version)
         if version not in self.local_copy.versions(name):
             self.local_copy.ask_for(name, version)
             raise Problem(
@@ -234,7 +186,7 @@ class ServedModels:
         for name in set(self.models) - set(names):
             self._replace({key: model for key, model in self.models.items() if key != name})
         for name, version in self._warm:
-            if name in self.models and version not in self.models[name].refused:
+            if name in self.models:
                 self._try(name, version)
         if self.generation != before:
             self._let_go()
@@ -248,13 +200,13 @@ class ServedModels:
         if aliases != model.aliases:
             model.aliases = aliases
             self.generation += 1
-        if model.is_settled and model.live.keys() == aliases.keys():
+        if not model.awaited and model.live.keys() == aliases.keys():
             return
         for alias, version in sorted(aliases.items(), key=lambda item: item[0] != CHAMPION):
             live = model.live.get(alias)
             if live is not None and live.version == version:
                 continue
-            loaded = None if version in model.refused else self._try(name, version)
+            loaded = self._try(name, version)
             if loaded is None:
                 continue
             if live is not None:
@@ -278,6 +230,8 @@ class ServedModels:
     def _try(self, name: str, version: str) -> ServedVersion | None:
         if version not in self.local_copy.versions(name):
             return None  # the alias is ahead of the download; the next refresh sees it
+        if self._refusal(self.models[name], version) is not None:
+            return None
         try:
             return self.ensure(name, version)
         except AforoError:
@@ -299,10 +253,11 @@ class ServedModels:
             if version in model.loaded:
                 return model.loaded[version]
             started = time.perf_counter()
+            content = self.local_copy.content(name, version)
             try:
                 loaded = self._load(name, version, self.local_copy.folder(name, version))
             except AforoError as error:
-                model.refused = {**model.refused, version: Refusal(error.message, time.time())}
+                model.refused = {**model.refused, version: Refusal(error.message, time.time(), content)}
                 self.generation += 1
                 self._on_refused(name, version)
                 logger.error(
@@ -310,12 +265,36 @@ class ServedModels:
                 )
                 raise
             model.loaded = {**model.loaded, version: loaded}
+            model.refused = {other: refusal for other, refusal in model.refused.items() if other != version}
             self.generation += 1
             logger.info(
                 "version loaded",
                 extra={"model": name, "model_version": version, "seconds": time.perf_counter() - started},
             )
             return loaded
+
+    def _refusal(self, model: ServedModel, version: str) -> Refusal | None:
+        """Return why the version is refused, or ``None`` if it may be tried (again)."""
+        refusal = model.refused.get(version)
+        if refusal is None or time.time() - refusal.at > _RETRY_S:
+            return None
+        return refusal if refusal.content == self.local_copy.content(model.name, version) else None
+
+    def _raise_if_refused(self, model: ServedModel, version: str) -> None:
+        refusal = self._refusal(model, version)
+        if refusal is not None:
+            raise Problem("not_ready", f"version {version} of {model.name} is refused: {refusal.reason}")
+
+    @property
+    def _is_waiting(self) -> bool:
+        """Whether a version that must be in memory is not, and may be tried (again)."""
+        awaited = {(model.name, version) for model in self.models.values() for version in model.awaited}
+        awaited |= {
+            (name, version)
+            for name, version in self._warm
+            if name in self.models and version not in self.models[name].loaded
+        }
+        return any(self._refusal(self.models[name], version) is None for name, version in awaited)
 
     def _load_on_demand(self, name: str, version: str) -> ServedVersion:
         served = self.ensure(name, version)
@@ -356,19 +335,14 @@ class ServedModels:
         stamp: object = None
         while True:
             now = self.local_copy.stamp()
-            if now != stamp:
+            if now != stamp or self._is_waiting:
                 if await loop.run_in_executor(self._loader(), self.refresh):
                     on_change()
-                # An alias that is ahead of its download leaves no stamp of its own: look again.
-                stamp = now if all(model.is_settled or model.refused for model in self.models.values()) else None
+                stamp = now
             await asyncio.sleep(look_s)
 
     def _unknown(self, name: str) -> Problem:
         return Problem("model_not_found", f"no model {name!r}; served are: {', '.join(sorted(self.models)) or 'none'}")
-
-
-def _refused(name: str, version: str, refusal: Refusal) -> Problem:
-    return Problem("not_ready", f"version {version} of {name} is refused: {refusal.reason}")
 
 
 def _by_number(version: str) -> tuple[int, str]:

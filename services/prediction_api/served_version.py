@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from aforo.contracts.prediction import PredictionContract
 from aforo.errors import BundleRefused
-from aforo.registry.bundle import GRAPH, Bundle, read_bundle
+from aforo.registry.bundle import GRAPH, Bundle, TakeGraph, read_bundle, read_graph
 from prediction_api.answers import Answers, Prediction
 from prediction_api.batching import Batcher, RowBudget
 from prediction_api.decoding import ColumnFiller, RowDecoder
@@ -52,8 +52,9 @@ class ServedVersion:
         self.version = version
         self.bundle = bundle
         self.contract: PredictionContract = bundle.contract
-        # The graph is held parsed and optimised, beside what the runtime needs to run it.
-        self.size_bytes = 2 * (bundle.folder / GRAPH).stat().st_size + _LEAST_SIZE_BYTES
+        # A graph that is not mapped is held as bytes and as what the runtime made of them.
+        copies = 1 if bundle.predictor.is_mapped else 2
+        self.size_bytes = copies * (bundle.folder / GRAPH).stat().st_size + _LEAST_SIZE_BYTES
         self.loaded_at = time.time()
         self.last_used = time.monotonic()
         self.decoder = RowDecoder(self.contract, max_rows=max_rows)
@@ -98,6 +99,7 @@ def load_version(
     max_rows: int,
     budget: RowBudget,
     observe: Callable[[int], None],
+    take_graph: TakeGraph = read_graph,
 ) -> ServedVersion:
     """Load a bundle, after its signature, digests, contract and golden rows were found good.
 
@@ -107,13 +109,15 @@ def load_version(
         HMAC key of the bundle's signature.
     budget, observe
         See :class:`~prediction_api.batching.Batcher`.
+    take_graph
+        See :func:`~aforo.registry.bundle.read_bundle`.
 
     Raises
     ------
     BundleRefused
         A check failed; the message says which.
     """
-    bundle = read_bundle(folder, key)
+    bundle = read_bundle(folder, key, take_graph=take_graph)
     if not bundle.golden.rows:
         raise BundleRefused(f"{folder}: there are no golden rows, so nothing shows that the graph works here")
     if bundle.contract.use_case != model:

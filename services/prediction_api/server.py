@@ -11,12 +11,14 @@ worker has a listening socket of its own on the shared port (SO_REUSEPORT): with
 worker can end up with every keep-alive connection. The supervisor keeps all sockets open, so connections that
 wait while a worker is replaced are not lost.
 
-A version that arrives later is loaded by each worker beside the one that answers. It is shared again among the workers
-that start after that; to share a large one at once, restart the service.
+A version that arrives later is loaded by each worker beside the one that answers; the constants of a large graph are
+shared all the same (:mod:`prediction_api.shared_graphs`). What the runtime builds from a graph's attributes, such as
+the nodes of a tree ensemble, is then private to each worker, and shared again among those that start later.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import logging
@@ -42,6 +44,7 @@ from prediction_api.metrics import Metrics
 from prediction_api.options import ServeOptions
 from prediction_api.served_models import ServedModels
 from prediction_api.served_version import ServedVersion, load_version
+from prediction_api.shared_graphs import SharedGraphs
 from prediction_api.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -83,6 +86,10 @@ class _Supervisor:
         self._began: dict[str, float] = {}
 
     def run(self, on_listening: Callable[[str], None] | None) -> None:
+        with contextlib.closing(SharedGraphs(self._options.mirror)) as graphs:
+            self._run(graphs, on_listening)
+
+    def _run(self, graphs: SharedGraphs, on_listening: Callable[[str], None] | None) -> None:
         _open_many_files()
         listeners = _listen(self._options)
         before = {number: signal.signal(number, self._stop) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -96,11 +103,12 @@ class _Supervisor:
             if self._options.follow_registry:
                 self._start_downloader()
                 self._wait_for_first_copy()
-            worker = self._prepare_worker(run_folder)
+            worker = self._prepare_worker(run_folder, graphs)
             for number in range(self._options.workers):
                 self._fork(worker, number, listeners[number])
             while not self._is_stopping:
                 self._look_after(worker, listeners)
+                graphs.forget_others()
                 time.sleep(_LOOK_S)
         finally:
             self._end_children()
@@ -114,7 +122,7 @@ class _Supervisor:
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self._is_stopping = True
 
-    def _prepare_worker(self, run_folder: Path) -> Worker:
+    def _prepare_worker(self, run_folder: Path, graphs: SharedGraphs) -> Worker:
         """Load all that the local copy has, in the memory that the workers will share."""
         options = self._options
         budget = RowBudget(options.limits.max_waiting_rows)
@@ -129,6 +137,7 @@ class _Supervisor:
                 max_rows=options.limits.max_rows,
                 budget=budget,
                 observe=metrics.histogram("aforo_batch_rows", model).observe,
+                take_graph=graphs.take,
             )
 
         models = ServedModels(

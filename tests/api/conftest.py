@@ -45,7 +45,7 @@ ROW = {"origin": "JFK", "carrier": "B6", "distance": 500.0, "seats": 10, "is_hol
 GOLDEN = (ROW, {**ROW, "origin": "EWR", "carrier": None, "seats": None}, {**ROW, "is_holiday": False, "distance": 0})
 
 
-def contract_of(name: str, task: TaskKind, **changes: Any) -> PredictionContract:
+def make_contract(name: str, task: TaskKind, **changes: Any) -> PredictionContract:
     """Return a contract over ``INPUTS``."""
     classes = {"binary": ("no", "yes"), "multiclass": ("early", "late", "never"), "regression": ()}[task]
     coverage = 0.9 if task == "regression" else None
@@ -65,7 +65,7 @@ def probability(row: dict[str, Any], weight: float) -> float:
     return 1 / (1 + math.exp(-logit(row, weight)))
 
 
-def graph_of(task: TaskKind, weight: float) -> bytes:
+def make_graph(task: TaskKind, weight: float) -> bytes:
     """Return the graph: its logit z gives sigmoid(z), softmax(0, z, 2z), or z with an interval of ±1."""
 
     def constant(name: str, value: float) -> onnx.TensorProto:
@@ -186,8 +186,8 @@ class LocalRegistry:
         **changes: Any,
     ) -> Path:
         """Write a version; ``golden_shift`` is added to what its golden rows are said to give."""
-        contract = contract_of(name, task, **changes)
-        graph = graph or graph_of(task, weight)
+        contract = make_contract(name, task, **changes)
+        graph = graph or make_graph(task, weight)
         outputs = GraphPredictor(graph, contract).run(columns_of(GOLDEN, contract))
         partial = self.folder / f".{name}-{version}"
         write_bundle(
@@ -360,6 +360,18 @@ def client(service: Service) -> Iterator[httpx.Client]:
 def run_service() -> Callable[..., Any]:
     """Give a test a service of its own."""
     return running
+
+
+@pytest.fixture(scope="session")
+def graph_of() -> Callable[..., bytes]:
+    """Give the toy graph of a task and a weight."""
+    return make_graph
+
+
+@pytest.fixture(scope="session")
+def contract_of() -> Callable[..., PredictionContract]:
+    """Give the toy contract of a model's name and a task."""
+    return make_contract
 
 
 @pytest.fixture

@@ -118,3 +118,41 @@ def test_a_model_without_champion_is_not_ready(registry, run_service):
 
     with run_service(registry, wait=False) as service, service.client() as client:
         assert client.get("/health/ready").json()["reasons"] == {"flight_delay": "no version is champion"}
+
+
+def test_a_refused_version_is_tried_again_when_its_files_have_changed(registry, run_service):
+    registry.add("flight_delay", "1")
+    spoilt = registry.add("flight_delay", "2", weight=2.0)
+    whole = (spoilt / "predictor.onnx").read_bytes()
+    flip_a_byte(spoilt, registry)
+    registry.point("flight_delay", champion="1")
+
+    with run_service(registry) as service:
+        registry.point("flight_delay", champion="2")
+        service.wait_until(lambda client: client.get("/models/flight_delay").json()["refused"])
+        (spoilt / "predictor.onnx").write_bytes(whole)
+        service.wait_until(
+            lambda client: client.get("/models/flight_delay").json()["live"] == {"champion": "2"}, timeout_s=5
+        )
+        with service.client() as client:
+            model = client.get("/models/flight_delay").json()
+            ready = client.get("/health/ready").json()
+
+    assert model["refused"] == {}
+    assert ready["warnings"] == []
+
+
+def test_a_version_is_served_that_arrives_after_another_was_refused(registry, run_service):
+    registry.add("flight_delay", "1")
+    flip_a_byte(registry.add("flight_delay", "2"), registry)
+    registry.point("flight_delay", champion="2", challenger="1")
+
+    with run_service(registry, wait=False) as service:
+        service.wait_until(lambda client: client.get("/models/flight_delay").json()["refused"])
+        registry.point("flight_delay", champion="3", challenger="1")
+        service.wait_until(lambda client: client.get("/models/flight_delay").json()["aliases"]["champion"] == "3")
+        registry.add("flight_delay", "3")
+        service.wait_until(
+            lambda client: client.get("/models/flight_delay").json()["live"] == {"champion": "3", "challenger": "1"},
+            timeout_s=5,
+        )

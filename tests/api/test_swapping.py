@@ -100,6 +100,17 @@ def test_versions_are_loaded_on_demand_and_let_go_above_the_budget_but_for_the_w
         service.wait_until(lambda client: client.get("/models/flight_delay").json()["loaded"] == ["1", "4", "5"])
 
 
+def test_a_warm_version_that_arrives_later_is_loaded(registry, run_service):
+    registry.add("flight_delay", "1")
+    registry.point("flight_delay", champion="1")
+
+    with run_service(registry, warm=["flight_delay@2"]) as service:
+        registry.add("flight_delay", "2")
+        service.wait_until(
+            lambda client: client.get("/models/flight_delay").json()["loaded"] == ["1", "2"], timeout_s=5
+        )
+
+
 def test_a_version_that_is_not_in_the_local_copy_is_asked_for(registry, run_service, row):
     registry.add("flight_delay", "1")
     registry.point("flight_delay", champion="1")

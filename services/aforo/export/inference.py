@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +17,58 @@ from aforo.errors import DataError, ExportError
 Columns = Mapping[str, npt.NDArray[np.object_] | npt.NDArray[np.float64]]
 
 _WARNINGS_AND_BELOW_ARE_SILENT = 3
+_MAPPED, _CONSTANTS = "graph.onnx", "constants.bin"
+# Smaller constants stay in the graph's own file; a page is what can be shared.
+_LEAST_MAPPED_BYTES = 4096
 
 
-def open_session(graph: bytes | Path, *, threads: int = 1) -> onnxruntime.InferenceSession:
+@dataclass(frozen=True)
+class MappedGraph:
+    """A graph whose constants lie in a file of their own, made by :func:`store_mapped`.
+
+    Every process that opens it maps that file: the constants are in memory once, however many processes there are,
+    and are not read before they are used.
+    """
+
+    folder: Path
+
+
+def store_mapped(graph: bytes, folder: Path) -> MappedGraph:
+    """Write a graph, as the runtime has optimised it for this machine, into ``folder``, which must exist.
+
+    What the runtime builds from attributes, such as the nodes of a tree ensemble, is not constants, and stays private
+    to each process.
+
+    Raises
+    ------
+    ExportError
+        The graph cannot be loaded.
+    """
+    options = _options(threads=1)
+    options.optimized_model_filepath = str(folder / _MAPPED)
+    options.add_session_config_entry("session.optimized_model_external_initializers_file_name", _CONSTANTS)
+    options.add_session_config_entry(
+        "session.optimized_model_external_initializers_min_size_in_bytes", str(_LEAST_MAPPED_BYTES)
+    )
+    _open(graph, options)
+    return MappedGraph(folder)
+
+
+def open_session(graph: bytes | Path | MappedGraph, *, threads: int = 1) -> onnxruntime.InferenceSession:
     """Open a graph for running.
 
     One thread by default: a row takes microseconds, and a pool would cost more than it gives. Memory is taken and
     given back per call, so that one large batch does not leave the process large for ever.
     """
+    options = _options(threads)
+    if isinstance(graph, MappedGraph):
+        # It is optimised already; doing so again could copy constants.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        graph = graph.folder / _MAPPED
+    return _open(graph, options)
+
+
+def _options(threads: int) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -33,6 +78,10 @@ def open_session(graph: bytes | Path, *, threads: int = 1) -> onnxruntime.Infere
     options.log_severity_level = _WARNINGS_AND_BELOW_ARE_SILENT
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    return options
+
+
+def _open(graph: bytes | Path, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
     model = graph if isinstance(graph, bytes) else str(graph)
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -54,7 +103,7 @@ class GraphPredictor:
     Parameters
     ----------
     graph
-        The model, or the file that holds it.
+        The model, the file that holds it, or what :func:`store_mapped` made of it.
     contract
         What it takes and gives; a graph that says otherwise is refused.
     threads
@@ -66,8 +115,9 @@ class GraphPredictor:
         The graph cannot be loaded, or its inputs or outputs are not those of the contract.
     """
 
-    def __init__(self, graph: bytes | Path, contract: PredictionContract, *, threads: int = 1) -> None:
+    def __init__(self, graph: bytes | Path | MappedGraph, contract: PredictionContract, *, threads: int = 1) -> None:
         self.contract = contract
+        self.is_mapped = isinstance(graph, MappedGraph)
         self._session = open_session(graph, threads=threads)
         self._outputs = list(output_widths(contract))
         _check(self._session, contract)

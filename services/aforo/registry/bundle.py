@@ -18,7 +18,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from pydantic import ValidationError
 
 from aforo.contracts.prediction import BundleManifest, GoldenRows, Lineage, PredictionContract
 from aforo.errors import AforoError, BundleRefused
-from aforo.export.inference import GraphPredictor, columns_of
+from aforo.export.inference import GraphPredictor, MappedGraph, columns_of
 from aforo.registry.signing import is_signed, sign
 
 logger = logging.getLogger(__name__)
@@ -110,7 +110,22 @@ def write_bundle(
     return manifest
 
 
-def read_bundle(folder: Path, key: bytes | None, *, threads: int = 1) -> Bundle:
+TakeGraph = Callable[[Path, str], bytes | MappedGraph]
+"""From a bundle's folder and the SHA-256 that its graph must have to that graph; raises ``BundleRefused``."""
+
+
+def read_graph(folder: Path, digest: str) -> bytes:
+    """Return the graph in ``folder`` if its bytes have the SHA-256 ``digest``.
+
+    Raises
+    ------
+    BundleRefused
+        They have not, or cannot be read.
+    """
+    return _read_listed(folder, GRAPH, digest)
+
+
+def read_bundle(folder: Path, key: bytes | None, *, threads: int = 1, take_graph: TakeGraph = read_graph) -> Bundle:
     """Return the bundle in ``folder`` after every check.
 
     Parameters
@@ -120,6 +135,8 @@ def read_bundle(folder: Path, key: bytes | None, *, threads: int = 1) -> Bundle:
         notebook; a server always has the key.
     threads
         Threads that one prediction may use.
+    take_graph
+        Another way to the graph's bytes, which must check their digest as :func:`read_graph` does.
 
     Raises
     ------
@@ -138,8 +155,9 @@ def read_bundle(folder: Path, key: bytes | None, *, threads: int = 1) -> Bundle:
     manifest = _manifest(manifest_bytes, folder)
     contents = _contents(folder, manifest)
     golden = _golden(contents[GOLDEN], folder)
+    graph = take_graph(folder, manifest.files[GRAPH])
     try:
-        predictor = GraphPredictor(contents[GRAPH], manifest.contract, threads=threads)
+        predictor = GraphPredictor(graph, manifest.contract, threads=threads)
     except AforoError as error:
         raise BundleRefused(f"{folder}: {GRAPH} cannot be loaded: {error.message}") from error
     replay(predictor, golden, manifest.contract, where=str(folder))
@@ -195,20 +213,22 @@ def _manifest(data: bytes, folder: Path) -> BundleManifest:
 
 
 def _contents(folder: Path, manifest: BundleManifest) -> dict[str, bytes]:
-    """Read the listed files once: what is hashed is what is used."""
+    """Read the listed files but the graph once: what is hashed is what is used."""
     listed = {*manifest.files, MANIFEST, SIGNATURE}
     added = sorted(path.name for path in folder.iterdir() if path.name not in listed)
     if added:
         raise BundleRefused(f"{folder}: files that {MANIFEST} does not list: {', '.join(added)}")
-    contents = {}
-    for name, digest in manifest.files.items():
-        contents[name] = _read(folder, name)
-        found = hashlib.sha256(contents[name]).hexdigest()
-        if found != digest:
-            raise BundleRefused(
-                f"{folder}: {name} has SHA-256 {found}; {MANIFEST} says {digest}", hint="download the version again"
-            )
-    return contents
+    return {name: _read_listed(folder, name, digest) for name, digest in manifest.files.items() if name != GRAPH}
+
+
+def _read_listed(folder: Path, name: str, digest: str) -> bytes:
+    data = _read(folder, name)
+    found = hashlib.sha256(data).hexdigest()
+    if found != digest:
+        raise BundleRefused(
+            f"{folder}: {name} has SHA-256 {found}; {MANIFEST} says {digest}", hint="download the version again"
+        )
+    return data
 
 
 def _golden(data: bytes, folder: Path) -> GoldenRows:
