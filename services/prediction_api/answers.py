@@ -10,6 +10,7 @@ JSON carries the shortest text that reads back as the same float64.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -86,11 +87,13 @@ class Answers:
     def _classifications(self, outputs: Mapping[str, NDArray[np.float64]]) -> list[Prediction]:
         contract, probabilities, row = self._contract, self._probabilities, self._classification
         table = outputs["probabilities"]
-        if contract.task == "binary" and contract.abstain_below is None and np.isfinite(table.sum()):
+        if contract.task == "binary" and contract.abstain_below is None:
             # The same as below, without the array operations that cost most for a single row.
-            no, yes = contract.classes
-            threshold = contract.threshold
-            return [row(probabilities(p, q), yes if q >= threshold else no, max(p, q)) for p, q in table.tolist()]
+            rows = table.tolist()
+            if math.isfinite(sum(rows[0])) if len(rows) == 1 else np.isfinite(table.sum()):
+                no, yes = contract.classes
+                threshold = contract.threshold
+                return [row(probabilities(p, q), yes if q >= threshold else no, max(p, q)) for p, q in rows]
         confidences = table.max(axis=1)
         places = chosen(table, contract)
         floor = 0.0 if contract.abstain_below is None else contract.abstain_below

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+import threading
 
 import numpy as np
 import pytest
@@ -82,7 +83,7 @@ def test_any_bytes_are_read_or_refused(body):
     assert outcome(DECODER.decode, body) == outcome(slowly, body)
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False))
 @example(0.1)
 @example(5e-324)
@@ -135,6 +136,33 @@ def test_missing_values_become_empty_strings_and_nan():
     assert {array.dtype for name, array in inputs.items() if name not in ("class", "colour", "text")} == {
         np.dtype(np.float64)
     }
+
+
+@pytest.mark.parametrize("kept", [{"text", "share"}, {"text"}, {"share", "count"}])
+def test_a_row_alone_gives_the_inputs_that_it_gives_in_a_batch(kept):
+    columns = tuple(column for column in COLUMNS if column.name in kept)
+    filler = ColumnFiller(CONTRACT.model_copy(update={"inputs": columns}))
+    good = [GOOD[column.name] for column in columns]
+    table = [tuple(good), tuple(None if column.nullable else 7 for column in columns), tuple(good)]
+
+    together = filler.fill(table)
+    alone = [{name: array.copy() for name, array in filler.fill([row]).items()} for row in table]
+
+    for name, array in together.items():
+        assert [one[name].shape for one in alone] == [(1, 1)] * 3
+        assert {one[name].dtype for one in alone} == {array.dtype}
+        assert [bits(one[name].tolist()[0][0]) for one in alone] == [bits(value) for value in array[:, 0].tolist()]
+
+
+def test_threads_fill_single_rows_into_arrays_of_their_own():
+    filler = ColumnFiller(CONTRACT)
+    mine = filler.fill([tuple(GOOD.values())])
+    others = []
+    thread = threading.Thread(target=lambda: others.append(filler.fill([tuple({**GOOD, "count": 6}.values())])))
+    thread.start()
+    thread.join()
+
+    assert (mine["count"][0, 0], others[0]["count"][0, 0]) == (5.0, 6.0)
 
 
 def test_pointers_escape_slashes_and_tildes():
