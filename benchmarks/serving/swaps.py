@@ -18,8 +18,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+from contenders import Contender, own
 from load_client import Exchange, ask, drive, post
-from run import Contender, Setup, running
+from server_process import running
+from subject import Subject
 
 from aforo.export.inference import GraphPredictor, columns_of
 from aforo.graph import Graph
@@ -45,17 +47,17 @@ def main() -> None:
 
 
 def swap(arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
-    setup = Setup(arguments, folder)
-    contender = next(c for c in setup.contenders() if c.name == "aforo")
+    subject = Subject(arguments.home, arguments.model, folder)
+    pinned = ["taskset", "-c", ",".join(map(str, arguments.server_core))]
+    contender = own(subject, pinned, arguments.workers, home=folder / "home")
     copy = folder / "home" / "mirror" / arguments.model
     copy.mkdir(parents=True)
     key_file = folder / "home" / "signing.key"
     key_file.write_bytes((arguments.home / "signing.key").read_bytes())
-    answers = [prepare(setup, copy, str(number), signing_key(key_file)) for number in range(1, VERSIONS + 1)]
+    answers = [prepare(subject, copy, str(number), signing_key(key_file)) for number in range(1, VERSIONS + 1)]
     point(copy, "1")
-    contender.command[contender.command.index("--home") + 1] = str(folder / "home")
-    with running(contender, setup) as server:
-        exchanges = requests(contender, setup, server.port)
+    with running(contender, subject) as server:
+        exchanges = requests(contender, subject, server.port)
         before = drive(server.port, exchanges, connections=32, seconds=5)
         stop = threading.Event()
         changer = threading.Thread(target=change, args=(copy, arguments, stop))
@@ -67,7 +69,7 @@ def swap(arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
     for index, status, body in during.unexpected:
         answer = json.loads(body) if b" 200 " in status else {}
         version = answer.get("version")
-        yes = answer["predictions"][0]["probabilities"][setup.contract.classes[1]] if answer else None
+        yes = answer["predictions"][0]["probabilities"][subject.contract.classes[1]] if answer else None
         if version is None or yes != answers[int(version) - 1][index]:
             wrong += 1
         else:
@@ -84,36 +86,36 @@ def swap(arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
     }
 
 
-def prepare(setup: Setup, copy: Path, version: str, key: bytes) -> list[float]:
+def prepare(subject: Subject, copy: Path, version: str, key: bytes) -> list[float]:
     """Write a version whose probabilities are moved towards one half; return what it answers to each request."""
     share = int(version) / 100
-    graph = Graph.from_bytes((setup.bundle.folder / GRAPH).read_bytes())
+    graph = Graph.from_bytes((subject.bundle.folder / GRAPH).read_bytes())
     probabilities = graph.reopen("probabilities")
     moved = graph.add("Mul", probabilities, graph.constant(1.0 - share))
     graph.output(graph.add("Add", moved, graph.constant(share / 2)), "probabilities", width=2)
     content = graph.to_bytes()
-    predictor = GraphPredictor(content, setup.contract)
-    golden = setup.bundle.golden
-    outputs = predictor.run(columns_of(golden.rows, setup.contract))
+    predictor = GraphPredictor(content, subject.contract)
+    golden = subject.bundle.golden
+    outputs = predictor.run(columns_of(golden.rows, subject.contract))
     write_bundle(
         copy / version,
         graph=content,
-        contract=setup.contract,
+        contract=subject.contract,
         golden=golden.model_copy(
             update={"outputs": {name: tuple(map(tuple, v.tolist())) for name, v in outputs.items()}}
         ),
-        lineage=setup.bundle.manifest.lineage,
-        candidate=setup.bundle.manifest.candidate,
-        metrics=setup.bundle.manifest.metrics,
+        lineage=subject.bundle.manifest.lineage,
+        candidate=subject.bundle.manifest.candidate,
+        metrics=subject.bundle.manifest.metrics,
         key=key,
     )
-    found = predictor.run(columns_of(setup.rows[:16], setup.contract))["probabilities"][:, 1]
+    found = predictor.run(columns_of(subject.rows[:16], subject.contract))["probabilities"][:, 1]
     return np.asarray(found).tolist()
 
 
-def requests(contender: Contender, setup: Setup, port: int) -> list[Exchange]:
+def requests(contender: Contender, subject: Subject, port: int) -> list[Exchange]:
     exchanges = []
-    for row in setup.rows[:16]:
+    for row in subject.rows[:16]:
         request = post(contender.path, json.dumps(contender.body([row])).encode(), contender.headers)
         exchanges.append(Exchange(request, ask(port, request)[1]))
     return exchanges

@@ -1,17 +1,15 @@
-"""LitServe with its batching on, running the same graph: the fastest Python server with batching that we know of.
+"""LitServe with its batching on, running the same graph.
 
-Runs in an environment of its own that has litserve, onnxruntime and numpy; see README.md.
+Runs in an environment of its own; see others.txt.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import litserve
-import numpy as np
-import onnxruntime
+from graph import BatchPredictor
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--port", type=int, required=True)
@@ -21,11 +19,7 @@ arguments = parser.parse_args()
 
 class Predictions(litserve.LitAPI):
     def setup(self, device):  # noqa: ARG002
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(str(arguments.bundle / "predictor.onnx"), options)
-        contract = json.loads((arguments.bundle / "bundle.json").read_text())["contract"]
-        self.columns = [(column["name"], column["type"] == "string") for column in contract["inputs"]]
+        self.predictor = BatchPredictor(arguments.bundle)
 
     def decode_request(self, request):
         return request["rows"]
@@ -34,23 +28,13 @@ class Predictions(litserve.LitAPI):
         return requests
 
     def predict(self, requests):
-        rows = [row for request in requests for row in request]
-        inputs = {
-            name: np.array([[row[name]] for row in rows], dtype=object if is_text else np.float64)
-            for name, is_text in self.columns
-        }
-        probabilities = self.session.run(["probabilities"], inputs)[0].tolist()
-        answers, start = [], 0
-        for request in requests:
-            answers.append(probabilities[start : start + len(request)])
-            start += len(request)
-        return answers
+        return self.predictor.predict(requests)
 
     def unbatch(self, answers):
         return answers
 
     def encode_response(self, answer):
-        return {"predictions": [{"no": no, "yes": yes} for no, yes in answer]}
+        return {"predictions": answer}
 
 
 if __name__ == "__main__":

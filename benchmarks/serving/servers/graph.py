@@ -1,0 +1,47 @@
+"""The bundle's graph as the other servers run it: one session, one thread, the requests of a batch in one call."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+
+class BatchPredictor:
+    """Predicts the rows of several requests together.
+
+    Parameters
+    ----------
+    bundle
+        Folder with ``predictor.onnx`` and ``bundle.json``.
+    """
+
+    def __init__(self, bundle: Path) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(str(bundle / "predictor.onnx"), options)
+        contract = json.loads((bundle / "bundle.json").read_text())["contract"]
+        self.columns = [(column["name"], column["type"] == "string") for column in contract["inputs"]]
+
+    def columns_of(self, rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+        return {
+            name: np.array([[row[name]] for row in rows], dtype=object if is_text else np.float64)
+            for name, is_text in self.columns
+        }
+
+    def probabilities(self, columns: dict[str, np.ndarray]) -> np.ndarray:
+        """Return an array of shape (N, 2) from arrays of shape (N, 1)."""
+        return self._session.run(["probabilities"], columns)[0]
+
+    def predict(self, requests: list[list[dict[str, Any]]]) -> list[list[dict[str, float]]]:
+        """Return one list of ``{"no": ..., "yes": ...}`` a request."""
+        rows = [row for request in requests for row in request]
+        found = [{"no": no, "yes": yes} for no, yes in self.probabilities(self.columns_of(rows)).tolist()]
+        answers, start = [], 0
+        for request in requests:
+            answers.append(found[start : start + len(request)])
+            start += len(request)
+        return answers
