@@ -4,9 +4,9 @@
 
     python benchmarks/serving/soak.py --home .aforo --minutes 60
 
-The service is kept busy for a share of the time (``--busy 0.5`` is half load). Its memory is read every ten seconds; the
-slope is that of a straight line through the readings after the first tenth of the time, in which allocators and caches
-fill.
+The service is kept busy for a share of the time (``--busy 0.5`` is half load). Its memory is read every ten seconds;
+the slope is that of a straight line through the readings after the first tenth of the time, in which allocators and
+caches fill.
 """
 
 from __future__ import annotations
