@@ -19,7 +19,7 @@ from uvicorn.server import ServerState
 from prediction_api.answers import Prediction
 from prediction_api.batching import Batcher
 from prediction_api.http_protocol import GuardedProtocol
-from prediction_api.predicting import HttpResponse, Predicting, PredictionRequest
+from prediction_api.predicting import LONG_BODY_BYTES, HttpResponse, Predicting, PredictionRequest
 from prediction_api.protocols.protocol import Exchange
 
 
@@ -74,6 +74,12 @@ class FastLaneProtocol(GuardedProtocol):
         if not self._is_refused:
             self._predict(self._request)
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        if self._request is None or self._begun_at is not None:
+            return super().eof_received()
+        self._keeps_alive = False
+        return True
+
     def shutdown(self) -> None:
         if self._request is not None:
             self._keeps_alive = False
@@ -100,7 +106,7 @@ class FastLaneProtocol(GuardedProtocol):
         length = headers.get(b"content-length")
         if (
             length is None
-            or int(length) > self.predicting.limits.max_body_bytes
+            or int(length) > min(LONG_BODY_BYTES, self.predicting.limits.max_body_bytes)
             or b"content-encoding" in headers
             or b"transfer-encoding" in headers
             or b"upgrade" in headers

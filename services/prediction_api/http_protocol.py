@@ -54,6 +54,13 @@ class GuardedProtocol(HttpToolsProtocol):
         if not self._is_refused:
             super().data_received(data)
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keep the connection of a client that closes its own side once its request is sent, until it is answered."""
+        if self._begun_at is not None or self.cycle is None or self.cycle.response_complete:
+            return False
+        self.cycle.keep_alive = False
+        return True
+
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002
         if not self._is_refused:
             self._refuse("malformed_http", 400, "the request is not HTTP")

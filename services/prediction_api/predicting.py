@@ -14,6 +14,7 @@ path                                                  protocol
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 import re
@@ -21,7 +22,8 @@ import secrets
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any, NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
 
 from prediction_api.answers import Prediction
 from prediction_api.api_keys import ApiKeys
@@ -32,7 +34,7 @@ from prediction_api.protocols.inference_v2 import InferenceProtocol
 from prediction_api.protocols.mlflow_scoring import ScoringProtocol
 from prediction_api.protocols.native import NativeProtocol
 from prediction_api.protocols.protocol import Exchange, PredictionProtocol
-from prediction_api.served_models import ServedModels
+from prediction_api.served_models import ServedModels, yield_to_requests
 from prediction_api.served_version import ServedVersion
 
 Scope = MutableMapping[str, Any]
@@ -40,6 +42,8 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _PATH = re.compile(
     r"/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+)|/aliases/(?P<alias>[^/]+))?/(?P<verb>predict|invocations)"
@@ -49,6 +53,10 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _KEPT_PATHS = 1_024
 # Compressing a short answer costs both sides more than it saves.
 _LEAST_COMPRESSED_BYTES = 8_192
+# Longer bodies are decompressed and read beside the event loop, one at a time, so that short requests do not wait for
+# them: a few megabytes of wrong values take a second to explain.
+LONG_BODY_BYTES = 256 * 2**10
+_MOST_LONG_BODIES = 32
 
 
 class Target(NamedTuple):
@@ -101,6 +109,8 @@ class Predicting:
             "infer": InferenceProtocol(),
         }
         self._targets: dict[str, Target] = {}
+        self._reader: ThreadPoolExecutor | None = None  # threads do not survive the fork
+        self._long_bodies = 0
 
     def target(self, path: str) -> Target | None:
         """Return what ``path`` asks for, or ``None`` if it is no prediction route."""
@@ -128,10 +138,13 @@ class Predicting:
                 )
             self.admit(request)
             body = await read_body(request.headers, receive, self.limits.max_body_bytes)
+            encoding = request.headers.get(b"content-encoding")
+            if encoding is not None and encoding != b"identity":
+                body = await self._beside(decompress, body, encoding, self.limits.max_body_bytes)
             request.served = self.models.find(target.model, target.version, target.alias) or await self.models.obtain(
                 target.model, target.version, target.alias
             )
-            exchange = target.protocol.read(body, request.headers, request.served)
+            exchange = await self._read(body, request, request.served)
             predictions = await request.served.batcher.submit(exchange.rows, request.started + self.limits.deadline_s)
             response = self.answer(request, exchange, predictions)
         except ClientGoneError:
@@ -140,6 +153,26 @@ class Predicting:
             response = self.refuse(request, error)
         await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
         await send({"type": "http.response.body", "body": response.body})
+
+    async def _read(self, body: bytes, request: PredictionRequest, served: ServedVersion) -> Exchange:
+        read = request.target.protocol.read
+        if len(body) <= LONG_BODY_BYTES:
+            return read(body, request.headers, served)
+        return await self._beside(read, body, request.headers, served)
+
+    async def _beside(self, work: Callable[..., T], *arguments: object) -> T:
+        """Do the work in the one thread for long requests."""
+        if self._long_bodies >= _MOST_LONG_BODIES:
+            raise Problem(
+                "overloaded", f"{self._long_bodies} long requests wait to be read", headers={"Retry-After": "1"}
+            )
+        if self._reader is None:
+            self._reader = ThreadPoolExecutor(1, thread_name_prefix="reader", initializer=yield_to_requests)
+        self._long_bodies += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._reader, work, *arguments)
+        finally:
+            self._long_bodies -= 1
 
     def admit(self, request: PredictionRequest) -> None:
         """Check the request's key and headers.
@@ -256,12 +289,12 @@ def _accepts_json(accept: bytes) -> bool:
 
 
 async def read_body(headers: Mapping[bytes, bytes], receive: Receive, max_bytes: int) -> bytes:
-    """Return the whole body, decompressed.
+    """Return the whole body as it was sent.
 
     Raises
     ------
     Problem
-        ``body_too_large``, ``unsupported_media_type`` or ``malformed_encoding``.
+        ``body_too_large``.
     ClientGoneError
         The rest of the body will not come.
     """
@@ -284,12 +317,9 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, max_bytes:
             if size > max_bytes:
                 raise _too_large(max_bytes)
         body = b"".join(parts)
-    encoding = headers.get(b"content-encoding")
-    if encoding is None or encoding == b"identity":
-        if len(body) > max_bytes:
-            raise _too_large(max_bytes)
-        return body
-    return decompress(body, encoding, max_bytes)
+    if len(body) > max_bytes:
+        raise _too_large(max_bytes)
+    return body
 
 
 def decompress(body: bytes, encoding: bytes, max_bytes: int) -> bytes:

@@ -20,7 +20,7 @@
     rate_limited            429   the key has used up its rows or requests
     internal_error          500   our fault; the log has the request's id
     not_ready               503   the model is known, and cannot be served now
-    overloaded              503   too many rows wait already
+    overloaded              503   too many rows or long requests wait already
     deadline_exceeded       503   the answer would have come too late
 """
 
@@ -52,7 +52,7 @@ _PROBLEMS = {
     "headers_too_large": (431, "The headers are too large"),
     "internal_error": (500, "The service failed"),
     "not_ready": (503, "The model cannot be served now"),
-    "overloaded": (503, "Too many rows are waiting"),
+    "overloaded": (503, "Too much is waiting"),
     "deadline_exceeded": (503, "The answer would have come too late"),
 }
 

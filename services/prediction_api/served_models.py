@@ -326,7 +326,7 @@ class ServedModels:
 
     def _loader(self) -> ThreadPoolExecutor:
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(1, thread_name_prefix="loader", initializer=_yield_to_requests)
+            self._pool = ThreadPoolExecutor(1, thread_name_prefix="loader", initializer=yield_to_requests)
         return self._pool
 
     async def watch(self, look_s: float, on_change: Callable[[], None]) -> None:
@@ -349,6 +349,6 @@ def _by_number(version: str) -> tuple[int, str]:
     return (int(version), "") if version.isdigit() else (0, version)
 
 
-def _yield_to_requests() -> None:
+def yield_to_requests() -> None:
     """Let requests go first: on Linux niceness belongs to the thread."""
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)

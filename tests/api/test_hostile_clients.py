@@ -151,14 +151,24 @@ def test_what_is_not_http_is_a_400_problem(impatient, message):
     assert b"application/problem+json" in answer
 
 
-def test_a_half_closed_connection_is_still_answered(impatient):
+@pytest.mark.parametrize("more", [b"", b"Content-Encoding: identity\r\n"], ids=["fast lane", "usual road"])
+def test_a_half_closed_connection_is_answered_and_closed(impatient, more):
     with connected(impatient) as connection:
-        connection.sendall(GOOD)
+        connection.sendall(GOOD.replace(b"Host", more + b"Host"))
         connection.shutdown(socket.SHUT_WR)
         answer = read_all(connection)
 
-    assert answer.startswith(b"HTTP/1.1 200") or answer == b""
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["version"] == "1"
     assert is_served(impatient)
+
+
+def test_a_connection_half_closed_before_the_request_is_complete_is_closed(impatient):
+    with connected(impatient) as connection:
+        connection.sendall(GOOD[:-3])
+        connection.shutdown(socket.SHUT_WR)
+
+        assert read_all(connection) == b""
 
 
 def test_clients_that_leave_without_their_answer_leave_nothing_behind(impatient):
@@ -191,3 +201,25 @@ def test_a_reader_that_does_not_read_holds_up_nobody_else(impatient):
         started = time.monotonic()
         assert is_served(impatient)
         assert time.monotonic() - started < 2
+
+
+def test_a_long_body_of_wrong_values_holds_up_nobody_else(impatient):
+    rows = json.dumps(
+        {"rows": [{"origin": "nowhere", "distance": -1, "is_holiday": 3, "seats": "x"}] * 100_000}
+    ).encode()
+    message = HEAD + b"Content-Length: %d\r\n\r\n" % len(rows) + rows
+    served = 0
+    with connected(impatient) as slow, connected(impatient) as quick:
+        slow.sendall(message)
+        slow.setblocking(False)
+        while True:
+            try:
+                answer = slow.recv(100)
+                break
+            except BlockingIOError:
+                quick.sendall(GOOD)
+                assert quick.recv(65_536).startswith(b"HTTP/1.1 200")
+                served += 1
+
+    assert answer.startswith(b"HTTP/1.1 422")
+    assert served >= 20
