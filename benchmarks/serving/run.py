@@ -19,6 +19,7 @@ import shutil
 import statistics
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,30 +68,20 @@ def main() -> None:
 
 def measure(chosen: list[Contender], subject: Subject, arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the medians over all rounds."""
-    cells: dict[str, dict[str, list[dict[str, float]]]] = {c.name: {} for c in chosen}
-    start: dict[str, list[float]] = {c.name: [] for c in chosen}
-    memory: dict[str, list[float]] = {c.name: [] for c in chosen}
+    measured: dict[str, list[dict[str, Any]]] = {contender.name: [] for contender in chosen}
+    failed: dict[str, str] = {}
     exchanges: dict[tuple[str, int], list[Exchange]] = {}
     for number in range(arguments.rounds):
         for contender in chosen:
-            with running(contender, subject) as server:
-                start[contender.name].append(server.seconds_to_first_answer)
-                for rows, connections in CASES:
-                    key = (contender.name, rows)
-                    if key not in exchanges:
-                        exchanges[key] = prepare(contender, server.port, subject.rows, rows)
-                    drive(server.port, exchanges[key], connections=connections, seconds=0.5)
-                    load = drive(server.port, exchanges[key], connections=connections, seconds=arguments.seconds)
-                    judge(contender, load, exchanges[key], rows)
-                    cells[contender.name].setdefault(f"{rows} x {connections}", []).append(
-                        {
-                            "requests_per_s": load.requests_per_s,
-                            "p50_ms": load.percentile_s(50) * 1e3,
-                            "p99_ms": load.percentile_s(99) * 1e3,
-                        }
-                    )
-                memory[contender.name].append(server.pss_mb())
-            sys.stderr.write(f"round {number + 1}: {contender.name} measured\n")
+            if contender.name in failed:
+                continue
+            try:
+                measured[contender.name].append(measure_once(contender, subject, arguments.seconds, exchanges))
+            except (RuntimeError, OSError) as error:
+                if contender.name not in OTHERS:
+                    raise
+                failed[contender.name] = str(error)
+            sys.stderr.write(f"round {number + 1}: {contender.name} {failed.get(contender.name, 'measured')}\n")
     return {
         "machine": {
             "cores": os.cpu_count(),
@@ -100,16 +91,51 @@ def measure(chosen: list[Contender], subject: Subject, arguments: argparse.Names
         },
         "rounds": arguments.rounds,
         "seconds": arguments.seconds,
-        "servers": {
-            name: {
-                "start_s": statistics.median(start[name]),
-                "pss_mb": statistics.median(memory[name]),
-                "cases": {
-                    case: {figure: statistics.median(m[figure] for m in measured) for figure in measured[0]}
-                    for case, measured in cells[name].items()
-                },
+        "failed": failed,
+        "servers": {name: medians(rounds) for name, rounds in measured.items() if name not in failed},
+    }
+
+
+def measure_once(
+    contender: Contender, subject: Subject, seconds: float, exchanges: dict[tuple[str, int], list[Exchange]]
+) -> dict[str, Any]:
+    """Start a server, and measure it in each case.
+
+    Parameters
+    ----------
+    exchanges
+        The requests by server and rows, with the answers that are right; filled in the first round.
+    """
+    figures: dict[str, Any] = {"cases": {}}
+    with running(contender, subject) as server:
+        figures["start_s"] = server.seconds_to_first_answer
+        for rows, connections in CASES:
+            key = (contender.name, rows)
+            if key not in exchanges:
+                exchanges[key] = prepare(contender, server.port, subject.rows, rows)
+            drive(server.port, exchanges[key], connections=connections, seconds=0.5)
+            load = drive(server.port, exchanges[key], connections=connections, seconds=seconds)
+            judge(contender, load, exchanges[key], rows)
+            figures["cases"][f"{rows} x {connections}"] = {
+                "requests_per_s": load.requests_per_s,
+                "p50_ms": load.percentile_s(50) * 1e3,
+                "p99_ms": load.percentile_s(99) * 1e3,
             }
-            for name in cells
+        figures["pss_mb"] = server.pss_mb()
+    return figures
+
+
+def medians(rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    def of(read: Callable[[dict[str, Any]], float]) -> float:
+        return statistics.median(map(read, rounds))
+
+    cases = rounds[0]["cases"]
+    return {
+        "start_s": of(lambda figures: figures["start_s"]),
+        "pss_mb": of(lambda figures: figures["pss_mb"]),
+        "cases": {
+            case: {figure: of(lambda figures, c=case, f=figure: figures["cases"][c][f]) for figure in cases[case]}
+            for case in cases
         },
     }
 
