@@ -224,6 +224,12 @@ class UseCase(Header):
                     raise ValueError(f"{place} names {column!r}, which is not in data.columns")
         return self
 
+    @model_validator(mode="after")
+    def _behaviour_can_be_asked(self) -> Self:
+        for rule in self.gate.behaviour:
+            rule.check(self.data, self.contract)
+        return self
+
 
 def load_use_case(use_cases: Path, name: str) -> UseCase:
     """Read and check one use case.

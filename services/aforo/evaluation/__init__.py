@@ -5,6 +5,7 @@ from aforo.evaluation.bootstrap import BootstrapSpec, Interval
 from aforo.evaluation.evaluate import Comparison, EvaluationSpec, compare
 from aforo.evaluation.gate import GateReport, GateSpec, judge
 from aforo.evaluation.rules import RuleOutcome
+from aforo.evaluation.subject import Subject
 
 __all__ = [
     "Answers",
@@ -15,6 +16,7 @@ __all__ = [
     "GateSpec",
     "Interval",
     "RuleOutcome",
+    "Subject",
     "compare",
     "judge",
 ]

@@ -17,6 +17,8 @@ taken in small steps, unless its loss is below a tenth of the margin: with many 
 
 *Calibrated* compares with what chance does to a perfectly calibrated predictor on as many rows.
 
+*Behaviour* is asked of the exported graph itself, as a function of raw rows: see :mod:`aforo.evaluation.behaviour`.
+
 References
 ----------
 U.S. Food and Drug Administration, Non-Inferiority Clinical Trials to Establish Effectiveness, 2016 (a margin that
@@ -26,14 +28,16 @@ preserves a share of the reference's effect).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from numpy.typing import NDArray
+from pydantic import model_validator
 
 from aforo.contracts.specification import Specification
 from aforo.errors import UseCaseError
 from aforo.evaluation import rules as ask
 from aforo.evaluation.answers import Answers
+from aforo.evaluation.behaviour import BehaviourFinding, BehaviourSpec
 from aforo.evaluation.bootstrap import Interval
 from aforo.evaluation.evaluate import EvaluationSpec, compare
 from aforo.evaluation.rules import (
@@ -47,6 +51,7 @@ from aforo.evaluation.rules import (
     NotWorseThanChampion,
     RuleOutcome,
 )
+from aforo.evaluation.subject import Subject
 
 
 class GateSpec(Specification):
@@ -56,6 +61,14 @@ class GateSpec(Specification):
     not_worse_than_champion: NotWorseThanChampion | None = NotWorseThanChampion()
     calibrated: Calibrated | None = Calibrated()
     enough_test_rows: EnoughTestRows | None = EnoughTestRows()
+    behaviour: tuple[BehaviourSpec, ...] = ()
+
+    @model_validator(mode="after")
+    def _rules_have_names_of_their_own(self) -> Self:
+        titles = [rule.title for rule in self.behaviour]
+        if repeated := sorted({title for title in titles if titles.count(title) > 1}):
+            raise ValueError(f"two behavioural rules are called {', '.join(repeated)}; give one of them a `name`")
+        return self
 
 
 class GateReport(Specification):
@@ -67,6 +80,8 @@ class GateReport(Specification):
     candidate: str
     primary: str
     rules: tuple[RuleOutcome, ...]
+    behaviour: tuple[BehaviourFinding, ...] = ()
+    """What the behavioural rules found, in the order of ``use_case.yaml``."""
     improvements: dict[str, Interval]
     """Over baseline and champion, in the primary metric; positive is better."""
     metrics: dict[str, dict[str, Interval]]
@@ -100,6 +115,7 @@ def judge(
     evaluation: EvaluationSpec,
     gate: GateSpec,
     groups: Sequence[Any] | NDArray[Any] | None = None,
+    subject: Subject | None = None,
     seed: int = 0,
 ) -> GateReport:
     """Judge a candidate on the frozen test rows.
@@ -114,6 +130,8 @@ def judge(
         More predictors to be measured, for the ladder; they decide nothing.
     groups
         Values of the column ``evaluation.bootstrap.by``, shape (N,).
+    subject
+        The candidate as a function, with the raw test rows; a gate with behavioural rules needs it.
 
     Raises
     ------
@@ -140,6 +158,13 @@ def judge(
         rules.append(ask.not_worse_than_champion(measured, gate.not_worse_than_champion, primary))
     if gate.calibrated is not None:
         rules.extend(ask.calibrated(measured, gate.calibrated, candidate))
+    findings = []
+    for behaviour in gate.behaviour:
+        if subject is None:
+            raise ValueError(f"{use_case}: the gate asks {behaviour.title}, and there is no predictor to ask")
+        outcomes, finding = behaviour.ask(subject, measured, primary)
+        rules.extend(outcomes)
+        findings.append(finding)
     failed = [rule for rule in rules if not rule.passed]
     return GateReport(
         verdict="refuse" if failed else "promote",
@@ -148,6 +173,7 @@ def judge(
         candidate=candidate_name,
         primary=primary,
         rules=tuple(rules),
+        behaviour=tuple(findings),
         improvements={
             other: measured.improvement(CANDIDATE, other, primary)
             for other in (BASELINE, CHAMPION)

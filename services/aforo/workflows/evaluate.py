@@ -15,6 +15,8 @@ from aforo.contracts.prediction import Lineage
 from aforo.contracts.run import CalibrateManifest, EvaluateManifest, RunKey, SplitManifest, TrainManifest
 from aforo.errors import DataError
 from aforo.evaluation import Answers, GateReport, judge
+from aforo.evaluation.subject import Subject
+from aforo.export.inference import GraphPredictor
 from aforo.registry.bundle import REPORT, read_bundle, write_bundle
 from aforo.registry.registration import register_version
 from aforo.registry.tracking import TrackedRun
@@ -65,15 +67,15 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> EvaluateManif
     if done := platform.runs.finished(use_case.name, run_key, EvaluateManifest, inputs):
         return done
     measured = _measure(use_case, trained, calibrated, Parts.load(split, platform), platform)
-    report = _judge(use_case, trained, measured)
+    chosen = next(candidate for candidate in calibrated.candidates if candidate.name == trained.chosen)
+    graph = platform.runs.read_bytes(chosen.predictor)
+    report = _judge(use_case, trained, graph, measured)
     tracked = platform.tracker.reopen(trained.mlflow_run_id)
     written = report.to_json()
     _record(use_case, trained, measured, report, tracked, platform)
     tracked.log_file("gate/report.json", written)
     tracked.set_tags({"verdict": report.verdict, "mlflow.note.content": _note(use_case, trained, report)})
     key = platform.runs.write_bytes(platform.runs.key(use_case.name, run_key, "evaluate", "report.json"), written)
-    chosen = next(candidate for candidate in calibrated.candidates if candidate.name == trained.chosen)
-    graph = platform.runs.read_bytes(chosen.predictor)
     version = _register(use_case, run_key, trained, graph, measured, report, written, tracked, platform)
     tracked.finish()
     for reason in report.reasons:
@@ -133,9 +135,20 @@ def _champion(use_case: UseCase, table: pl.DataFrame, platform: Platform) -> Ans
         return Answers.of(bundle.contract, use_case.targets(table), run_in_pieces(bundle.predictor, table))
 
 
-def _judge(use_case: UseCase, trained: TrainManifest, measured: Measured) -> GateReport:
+def _judge(use_case: UseCase, trained: TrainManifest, graph: bytes, measured: Measured) -> GateReport:
     chosen, baseline = trained.chosen, use_case.baseline
     others = {name: answers for name, answers in measured.calibrated.items() if name not in (chosen, baseline)}
+    groups = groups_of(use_case, measured.table)
+    predictor = GraphPredictor(graph, use_case.contract)
+    subject = Subject(
+        contract=use_case.contract,
+        columns=use_case.data,
+        predict=lambda table: run_in_pieces(predictor, table),
+        table=measured.table,
+        y=measured.calibrated[chosen].y,
+        groups=groups,
+        seed=trained.seed,
+    )
     return judge(
         use_case=use_case.name,
         candidate_name=chosen,
@@ -146,7 +159,8 @@ def _judge(use_case: UseCase, trained: TrainManifest, measured: Measured) -> Gat
         others=others,
         evaluation=use_case.evaluation,
         gate=use_case.gate,
-        groups=groups_of(use_case, measured.table),
+        groups=groups,
+        subject=subject,
         seed=trained.seed,
     )
 

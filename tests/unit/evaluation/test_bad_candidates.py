@@ -1,0 +1,101 @@
+"""One candidate for each way of being bad: refused for that reason, and for no other. The good one is promoted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import polars as pl
+import pytest
+
+from aforo.evaluation import Answers, BootstrapSpec, EvaluationSpec, GateReport, GateSpec, judge
+
+Yes = Callable[[pl.DataFrame], np.ndarray]
+
+GATE = {
+    "calibrated": {"max_ece": 0.06},
+    "behaviour": [
+        {"kind": "invariant", "columns": ["member"], "because": "membership buys no favours"},
+        {"kind": "directional", "column": "dose", "by": [1, 2], "never": "falls"},
+        {"kind": "robust", "level": 0.05},
+    ],
+}
+
+
+def verdict(shop, yes: Yes) -> GateReport:
+    subject = shop.subject(yes)
+    candidate = subject.answers()
+    share = np.full(len(subject), shop.y.mean())
+    return judge(
+        use_case="shop",
+        candidate_name="candidate",
+        candidate=candidate,
+        uncalibrated=candidate,
+        baseline=Answers("binary", shop.y, probabilities=np.column_stack([1 - share, share])),
+        champion=None,
+        evaluation=EvaluationSpec(bootstrap=BootstrapSpec(resamples=300)),
+        gate=GateSpec.model_validate(GATE),
+        subject=subject,
+    )
+
+
+def reasons(report: GateReport) -> list[str]:
+    return [rule.name for rule in report.rules if not rule.passed]
+
+
+def test_the_good_candidate_is_promoted(large_shop):
+    report = verdict(large_shop, large_shop.right)
+
+    assert report.verdict == "promote"
+    assert [finding.kind for finding in report.behaviour] == ["invariant", "directional", "robust"]
+    assert GateReport.model_validate_json(report.to_json()) == report
+
+
+def favours_members(shop, table: pl.DataFrame) -> np.ndarray:
+    return np.clip(shop.right(table) + np.where(table["member"], 0.03, -0.03), 0, 1)
+
+
+def stumbles_at_high_doses(shop, table: pl.DataFrame) -> np.ndarray:
+    right = shop.right(table)
+    return np.where(right > 0.85, 0.8, right)
+
+
+def reads_the_last_digit(shop, table: pl.DataFrame) -> np.ndarray:
+    """Right about every dose that was written to a tenth, as all are here, and lost with any other."""
+    dose = table["dose"].fill_null(5.0).to_numpy()
+    return np.where(np.abs(dose - np.round(dose, 1)) < 1e-9, shop.right(table), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("bad", "rule"),
+    [
+        (favours_members, "invariant_to_member"),
+        (stumbles_at_high_doses, "never_falls_with_dose"),
+        (reads_the_last_digit, "robust_to_damage"),
+    ],
+)
+def test_a_bad_candidate_is_refused_for_its_own_reason(large_shop, bad: Callable[..., np.ndarray], rule: str):
+    report = verdict(large_shop, lambda table: bad(large_shop, table))
+
+    assert reasons(report) == [rule]
+
+
+def test_a_gate_with_behaviour_needs_a_predictor_to_ask(large_shop):
+    answers = large_shop.subject(large_shop.right).answers()
+
+    with pytest.raises(ValueError, match="there is no predictor to ask"):
+        judge(
+            use_case="shop",
+            candidate_name="candidate",
+            candidate=answers,
+            uncalibrated=answers,
+            baseline=answers,
+            champion=None,
+            evaluation=EvaluationSpec(),
+            gate=GateSpec.model_validate(GATE),
+        )
+
+
+def test_two_rules_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="two behavioural rules are called robust_to_damage"):
+        GateSpec.model_validate({"behaviour": [{"kind": "robust"}, {"kind": "robust", "level": 0.2}]})
