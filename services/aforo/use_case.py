@@ -225,9 +225,8 @@ class UseCase(Header):
         return self
 
     @model_validator(mode="after")
-    def _behaviour_can_be_asked(self) -> Self:
-        for rule in self.gate.behaviour:
-            rule.check(self.data, self.contract)
+    def _gate_can_be_asked(self) -> Self:
+        self.gate.check(self.data, self.contract)
         return self
 
 

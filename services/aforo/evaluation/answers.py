@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -94,6 +94,13 @@ class Answers:
 
     def __len__(self) -> int:
         return len(self.y)
+
+    def take(self, rows: Integers) -> Self:
+        """Return the answers on some of the rows, by position."""
+        if self.task == "regression":
+            bounds = None if self.interval is None else self.interval[rows]
+            return replace(self, y=self.y[rows], value=self.value[rows], interval=bounds)
+        return replace(self, y=self.y[rows], probabilities=self.probabilities[rows])
 
     @property
     def labels(self) -> Integers:

@@ -19,6 +19,9 @@ taken in small steps, unless its loss is below a tenth of the margin: with many 
 
 *Behaviour* is asked of the exported graph itself, as a function of raw rows: see :mod:`aforo.evaluation.behaviour`.
 
+*Slices* are judged the other way round: there are many, and most are small, so it is a loss that has to be proven, and
+proven after correction for the number of slices.
+
 References
 ----------
 U.S. Food and Drug Administration, Non-Inferiority Clinical Trials to Establish Effectiveness, 2016 (a margin that
@@ -28,18 +31,23 @@ preserves a share of the reference's effect).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 from numpy.typing import NDArray
 from pydantic import model_validator
 
+from aforo.contracts.prediction import PredictionContract
 from aforo.contracts.specification import Specification
+from aforo.contracts.table import TableContract
 from aforo.errors import UseCaseError
 from aforo.evaluation import rules as ask
 from aforo.evaluation.answers import Answers
 from aforo.evaluation.behaviour import BehaviourFinding, BehaviourSpec
+from aforo.evaluation.behaviour.rule import Finding
 from aforo.evaluation.bootstrap import Interval
-from aforo.evaluation.evaluate import EvaluationSpec, compare
+from aforo.evaluation.evaluate import Comparison, EvaluationSpec, compare
+from aforo.evaluation.metrics import MetricName
 from aforo.evaluation.rules import (
     BASELINE,
     CANDIDATE,
@@ -51,6 +59,9 @@ from aforo.evaluation.rules import (
     NotWorseThanChampion,
     RuleOutcome,
 )
+from aforo.evaluation.slices import NotWorseOnSlices, NoWeakSlice, ProtectedSlices, SliceSearch
+from aforo.evaluation.slices.protected import not_worse_on_slices, protected_slices
+from aforo.evaluation.slices.search import no_weak_slice, search
 from aforo.evaluation.subject import Subject
 
 
@@ -62,6 +73,21 @@ class GateSpec(Specification):
     calibrated: Calibrated | None = Calibrated()
     enough_test_rows: EnoughTestRows | None = EnoughTestRows()
     behaviour: tuple[BehaviourSpec, ...] = ()
+    not_worse_on_slices: NotWorseOnSlices | None = None
+    no_weak_slice: NoWeakSlice | None = None
+
+    @property
+    def needs_a_predictor(self) -> bool:
+        """Whether a rule asks for more than the answers: for the raw rows, or for a predictor to ask about others."""
+        return bool(self.behaviour or self.not_worse_on_slices or self.no_weak_slice)
+
+    def check(self, table: TableContract, contract: PredictionContract) -> None:
+        """Refuse what cannot be asked of this table and predictor, with a ValueError."""
+        for rule in self.behaviour:
+            rule.check(table, contract)
+        for slices in (self.not_worse_on_slices, self.no_weak_slice):
+            if slices is not None:
+                slices.check(table)
 
     @model_validator(mode="after")
     def _rules_have_names_of_their_own(self) -> Self:
@@ -82,6 +108,8 @@ class GateReport(Specification):
     rules: tuple[RuleOutcome, ...]
     behaviour: tuple[BehaviourFinding, ...] = ()
     """What the behavioural rules found, in the order of ``use_case.yaml``."""
+    protected_slices: ProtectedSlices | None = None
+    slice_search: SliceSearch | None = None
     improvements: dict[str, Interval]
     """Over baseline and champion, in the primary metric; positive is better."""
     metrics: dict[str, dict[str, Interval]]
@@ -131,7 +159,7 @@ def judge(
     groups
         Values of the column ``evaluation.bootstrap.by``, shape (N,).
     subject
-        The candidate as a function, with the raw test rows; a gate with behavioural rules needs it.
+        The candidate as a function, with the raw test rows; rules about behaviour and slices need it.
 
     Raises
     ------
@@ -158,13 +186,12 @@ def judge(
         rules.append(ask.not_worse_than_champion(measured, gate.not_worse_than_champion, primary))
     if gate.calibrated is not None:
         rules.extend(ask.calibrated(measured, gate.calibrated, candidate))
-    findings = []
-    for behaviour in gate.behaviour:
+    asked = _Asked()
+    if gate.needs_a_predictor:
         if subject is None:
-            raise ValueError(f"{use_case}: the gate asks {behaviour.title}, and there is no predictor to ask")
-        outcomes, finding = behaviour.ask(subject, measured, primary)
-        rules.extend(outcomes)
-        findings.append(finding)
+            raise ValueError(f"{use_case}: the gate asks about raw rows, and there is no predictor to ask")
+        asked = _ask(gate, subject, predictors, measured, primary)
+        rules.extend(asked.rules)
     failed = [rule for rule in rules if not rule.passed]
     return GateReport(
         verdict="refuse" if failed else "promote",
@@ -173,7 +200,9 @@ def judge(
         candidate=candidate_name,
         primary=primary,
         rules=tuple(rules),
-        behaviour=tuple(findings),
+        behaviour=tuple(asked.behaviour),
+        protected_slices=asked.protected_slices,
+        slice_search=asked.slice_search,
         improvements={
             other: measured.improvement(CANDIDATE, other, primary)
             for other in (BASELINE, CHAMPION)
@@ -188,3 +217,34 @@ def judge(
         confidence=evaluation.bootstrap.confidence,
         seed=seed,
     )
+
+
+@dataclass
+class _Asked:
+    """What the rules found that look at raw rows."""
+
+    rules: list[RuleOutcome] = field(default_factory=list)
+    behaviour: list[Finding] = field(default_factory=list)
+    protected_slices: ProtectedSlices | None = None
+    slice_search: SliceSearch | None = None
+
+
+def _ask(
+    gate: GateSpec, subject: Subject, predictors: Mapping[str, Answers], measured: Comparison, primary: MetricName
+) -> _Asked:
+    asked = _Asked()
+    for rule in gate.behaviour:
+        outcomes, finding = rule.ask(subject, measured, primary)
+        asked.rules.extend(outcomes)
+        asked.behaviour.append(finding)
+    if gate.not_worse_on_slices is not None:
+        found = protected_slices(subject, predictors, measured, gate.not_worse_on_slices, primary)
+        asked.rules.append(not_worse_on_slices(found, measured))
+        asked.protected_slices = found
+    if gate.no_weak_slice is not None:
+        confidence = measured.spec.bootstrap.confidence
+        asked.slice_search = search(
+            subject, predictors[CANDIDATE], predictors[BASELINE], gate.no_weak_slice, confidence
+        )
+        asked.rules.append(no_weak_slice(asked.slice_search, gate.no_weak_slice))
+    return asked

@@ -19,10 +19,12 @@ GATE = {
         {"kind": "directional", "column": "dose", "by": [1, 2], "never": "falls"},
         {"kind": "robust", "level": 0.05},
     ],
+    "not_worse_on_slices": {"by": ["town"]},
+    "no_weak_slice": {},
 }
 
 
-def verdict(shop, yes: Yes) -> GateReport:
+def verdict(shop, yes: Yes, champion: Yes | None = None) -> GateReport:
     subject = shop.subject(yes)
     candidate = subject.answers()
     share = np.full(len(subject), shop.y.mean())
@@ -32,7 +34,7 @@ def verdict(shop, yes: Yes) -> GateReport:
         candidate=candidate,
         uncalibrated=candidate,
         baseline=Answers("binary", shop.y, probabilities=np.column_stack([1 - share, share])),
-        champion=None,
+        champion=None if champion is None else shop.subject(champion).answers(),
         evaluation=EvaluationSpec(bootstrap=BootstrapSpec(resamples=300)),
         gate=GateSpec.model_validate(GATE),
         subject=subject,
@@ -66,18 +68,42 @@ def reads_the_last_digit(shop, table: pl.DataFrame) -> np.ndarray:
     return np.where(np.abs(dose - np.round(dose, 1)) < 1e-9, shop.right(table), 0.5)
 
 
+def is_lost_in_a_corner(shop, table: pl.DataFrame) -> np.ndarray:
+    corner = ((table["town"] == "Quito") & (table["colour"] == "red")).to_numpy()
+    return np.where(corner, 0.25, shop.right(table))
+
+
 @pytest.mark.parametrize(
     ("bad", "rule"),
     [
         (favours_members, "invariant_to_member"),
         (stumbles_at_high_doses, "never_falls_with_dose"),
         (reads_the_last_digit, "robust_to_damage"),
+        (is_lost_in_a_corner, "no_weak_slice"),
     ],
 )
 def test_a_bad_candidate_is_refused_for_its_own_reason(large_shop, bad: Callable[..., np.ndarray], rule: str):
     report = verdict(large_shop, lambda table: bad(large_shop, table))
 
     assert reasons(report) == [rule]
+
+
+def test_a_candidate_that_wins_overall_and_loses_on_a_protected_slice_is_refused(large_shop):
+    def timid(table: pl.DataFrame, where: np.ndarray) -> np.ndarray:
+        right = large_shop.right(table)
+        return np.where(where, 0.5 + 0.4 * (right - 0.5), right)
+
+    report = verdict(
+        large_shop,
+        lambda table: timid(table, (table["town"] == "Quito").to_numpy()),
+        champion=lambda table: timid(table, (table["town"] != "Quito").to_numpy()),
+    )
+
+    assert report.improvements["champion"].lower > 0
+    assert reasons(report) == ["not_worse_on_slices"]
+    assert "most where town is Quito" in report.reasons[0]
+    assert "although it wins by" in report.reasons[0]
+    assert [one.where["town"] for one in report.protected_slices.slices if one.gain.upper < 0] == ["Quito"]
 
 
 def test_a_gate_with_behaviour_needs_a_predictor_to_ask(large_shop):
