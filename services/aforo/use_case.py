@@ -215,7 +215,8 @@ class UseCase(Header):
             raise ValueError(f"two candidates share a name: {', '.join(names)}; give one of them a `name`")
         if self.baseline not in names:
             raise ValueError(f"baseline {self.baseline!r} is no candidate; the candidates are: {', '.join(names)}")
-        asked = {"split.key": self.split.key}
+        self.split.refuse_unfit(self.data)
+        asked = {}
         if self.evaluation.bootstrap.by is not None:
             asked["evaluation.bootstrap.by"] = (self.evaluation.bootstrap.by,)
         for place, columns in asked.items():

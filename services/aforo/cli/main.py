@@ -11,7 +11,7 @@ import sys
 import typer
 
 from aforo import logs
-from aforo.cli import champions, predicting, prune, questions, rebuilding, serving, steps
+from aforo.cli import champions, describing, predicting, prune, questions, rebuilding, serving, steps
 from aforo.errors import AforoError
 from aforo.settings import Settings
 
@@ -28,6 +28,7 @@ PANELS = (
     (champions, "Champions"),
     (rebuilding, "Champions"),
     (questions, "Use cases"),
+    (describing, "Use cases"),
     (predicting, "Predictions"),
     (serving, "Predictions"),
     (prune, "Housekeeping"),

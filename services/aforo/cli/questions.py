@@ -22,7 +22,7 @@ from aforo.workflows.wiring import Platform
 
 def add_to(app: typer.Typer, panel: str) -> None:
     """Add these commands to ``app``, under a heading of their own in its help."""
-    for command in (check, describe, new, due):
+    for command in (check, new, due):
         app.command(rich_help_panel=panel)(command)
 
 

@@ -115,8 +115,11 @@ class SplitManifest(Manifest):
     snapshot_id: str
     split_digest: str
     membership: str
-    """Object key of a Parquet file with one column, ``part`` (0-3 in the order of PARTS), aligned with the snapshot."""
+    """Object key of a Parquet file with one column, ``part`` (0-3 in the order of PARTS, 4 for none), a row a row."""
     parts: dict[Part, PartSummary]
+    left_out: int = 0
+    """Rows (code 4) that a gap keeps out of every part."""
+    warnings: tuple[str, ...] = ()
 
 
 class CandidateSummary(Specification):

@@ -1,4 +1,4 @@
-"""What there is to say about a use case: its question, its newest champion, and the figures behind it."""
+"""What there is to say about a use case: its question, its newest champion and the figures behind it, its split."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ from pydantic import TypeAdapter
 
 from aforo.contracts.run import EvaluateManifest, RunKey
 from aforo.contracts.specification import Specification
+from aforo.data.casting import DTYPES
+from aforo.data.splits import Dialect, StratifiedSplit, postgres_functions
+from aforo.data.splits.sql import FUNCTION
+from aforo.errors import UseCaseError
 from aforo.evaluation.bootstrap import Interval
 from aforo.use_case import UseCase
+from aforo.workflows.ingest import read_sources
 from aforo.workflows.wiring import Platform
 
 # Of the gate's report only this is read: a champion may have been judged by rules that are no more.
@@ -56,6 +61,39 @@ def describe(use_case: UseCase, platform: Platform) -> Description:
         classes=use_case.classes,
         champion=_champion(use_case, platform),
     )
+
+
+def split_sql(use_case: UseCase, dialect: Dialect, table: str) -> str:
+    """Return a query that gives each row of a warehouse's table its part, by the name of the part.
+
+    For PostgreSQL the functions that it needs, if any, are created above it.
+
+    Parameters
+    ----------
+    table
+        Name of a table that has the contract's columns, those that are joined and derived as well.
+    """
+    schema = {column.name: DTYPES[column.type] for column in use_case.data.columns}
+    part = use_case.split.build(use_case.data.key).sql(schema, dialect)
+    query = f"SELECT *, {part} AS part\nFROM {table};"
+    return f"{postgres_functions()}\n{query}" if dialect == "postgres" and FUNCTION in part else query
+
+
+def balanced_seeds(use_case: UseCase, platform: Platform) -> dict[str, int]:
+    """Return the seeds of a stratified split under which each stratum of the rows that there are now has its shares.
+
+    Raises
+    ------
+    UseCaseError
+        The split is of another kind.
+    """
+    strategy = use_case.split.build(use_case.data.key)
+    if not isinstance(strategy, StratifiedSplit):
+        raise UseCaseError(
+            f"{use_case.name}: the split is {use_case.split.kind!r}; only a stratified one has seeds to balance",
+            hint="write `split: {kind: stratified, by: [...]}`",
+        )
+    return strategy.balance(platform.snapshots.scan(read_sources(use_case, platform).snapshot_id))
 
 
 def _champion(use_case: UseCase, platform: Platform) -> ChampionSummary | None:

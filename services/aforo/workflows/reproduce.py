@@ -185,7 +185,7 @@ def _results(recorded: _Recorded, platform: Platform, tolerance: float) -> Itera
         yield compare_digests("snapshot", split.snapshot_id, "-", [error.message])
         return
     yield compare_digests("snapshot", split.snapshot_id, split.snapshot_id)
-    codes = was.split.build().assign(table)
+    codes = was.split.build(was.data.key).assign(table)
     digest = split_digest(table.select(was.data.key or table.columns), codes)
     yield compare_digests("split", split.split_digest, digest, moved_rows(Parts.load(split, platform).codes, codes))
     parts = Parts(table, codes)

@@ -109,6 +109,9 @@ def _open_run(use_case: UseCase, run_key: RunKey, split: SplitManifest, seed: in
     )
     tracked.log_params({"seed": seed, "budget.fits": use_case.budget.fits, "split": use_case.split.kind})
     tracked.log_metrics({f"rows.{part}": float(summary.rows) for part, summary in split.parts.items()})
+    tracked.log_metrics({"rows.left_out": float(split.left_out), "split.warnings": float(len(split.warnings))})
+    if split.warnings:
+        tracked.log_file("split/warnings.txt", "\n".join(split.warnings).encode())
     return tracked
 
 

@@ -8,6 +8,7 @@ import polars as pl
 
 from aforo.contracts.run import PARTS
 from aforo.data.splits.keytext import fingerprint, key_text
+from aforo.data.splits.strategy import LABELS
 
 
 def split_digest(keys: pl.DataFrame, parts: pl.Series) -> str:
@@ -18,14 +19,14 @@ def split_digest(keys: pl.DataFrame, parts: pl.Series) -> str:
     keys
         (N rows) the columns that identify a row.
     parts
-        (N,) part of each row, 0-3 in the order of `aforo.contracts.run.PARTS`.
+        (N,) part of each row, 0-3 in the order of `aforo.contracts.run.PARTS`, or `LEFT_OUT`.
 
     Notes
     -----
     Hashed are the sorted 64-bit fingerprints of key and part, 8 bytes a row.
     """
     texts = [key_text(name, dtype).fill_null("\x00") for name, dtype in keys.schema.items()]
-    names = parts.cast(pl.UInt8).replace_strict(dict(enumerate(PARTS)), return_dtype=pl.String).alias("\x1f part")
+    names = parts.cast(pl.UInt8).replace_strict(dict(enumerate(LABELS)), return_dtype=pl.String).alias("\x1f part")
     row = pl.concat_str([*texts, pl.col(names.name)], separator="\x1f")
     ordered = keys.with_columns(names).select(fingerprint(row)).to_series().sort()
     digest = hashlib.sha256(",".join(PARTS).encode())

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import accumulate
 from typing import Annotated, Literal
 
-import numpy as np
 import polars as pl
 from pydantic import Field
+from typing_extensions import override
 
-from aforo.contracts.specification import Specification
-from aforo.data.splits.keytext import fingerprint, key_text
-from aforo.data.splits.strategy import Shares
-from aforo.errors import DataError
+from aforo.contracts.run import PARTS
+from aforo.contracts.table import ColumnType, TableContract
+from aforo.data.splits import sql
+from aforo.data.splits.keytext import key_text, part_of, percent_of
+from aforo.data.splits.sql import Dialect
+from aforo.data.splits.strategy import Shares, SplitSpecification, SplitStrategy, refuse_types
+
+TEXT_TYPES: tuple[ColumnType, ...] = ("string", "integer", "boolean", "date", "timestamp")
+NO_TEXT = "which has no one text to fingerprint; expected text, whole numbers, booleans, dates or timestamps"
 
 
-class FingerprintSplitSpec(Specification):
+class FingerprintSplitSpec(SplitSpecification):
     """Split by the fingerprint of key columns.
 
     Attributes
@@ -30,11 +37,20 @@ class FingerprintSplitSpec(Specification):
     shares: Shares = Shares()
     salt: str = ""
 
-    def build(self) -> FingerprintSplit:
+    @property
+    def reads(self) -> Mapping[str, tuple[str, ...]]:
+        return {"key": self.key, **super().reads}
+
+    def refuse_unfit(self, table: TableContract) -> None:
+        super().refuse_unfit(table)
+        refuse_types(table, "key", self.key, TEXT_TYPES, NO_TEXT)
+
+    @override
+    def build(self, identity: tuple[str, ...] = ()) -> FingerprintSplit:
         return FingerprintSplit(key=self.key, shares=self.shares.in_order, salt=self.salt)
 
 
-class FingerprintSplit:
+class FingerprintSplit(SplitStrategy):
     """Gives each row the part that its key's FarmHash64 falls into.
 
     A row keeps its part for ever: neither the order of rows nor rows that are added later change it. The share
@@ -51,36 +67,30 @@ class FingerprintSplit:
     References
     ----------
     Lakshmanan, Robinson, Munn: Machine Learning Design Patterns, 2020, "Repeatable Splitting".
+
+    Examples
+    --------
+    >>> days = pl.DataFrame({"date": ["2013-01-01", "2013-01-01", "2013-01-04"]})
+    >>> FingerprintSplit(key=("date",), shares=(60, 15, 10, 15)).assign(days).to_list()
+    [3, 3, 1]
     """
 
     def __init__(self, *, key: tuple[str, ...], shares: tuple[int, ...], salt: str = "") -> None:
-        self.key = key
+        self.columns = key
         self.shares = shares
         self.salt = salt
 
-    def assign(self, table: pl.DataFrame | pl.LazyFrame) -> pl.Series:
-        """Return the part of each row: (N,) uint8, 0-3 in the order of `aforo.contracts.run.PARTS`.
+    def part(self, schema: Mapping[str, pl.DataType]) -> pl.Expr:
+        text = pl.concat_str([pl.lit(self.salt), *(key_text(name, schema[name]) for name in self.columns)])
+        return part_of(percent_of(text), self.shares)
 
-        Raises
-        ------
-        DataError
-            A key column is absent, has missing values, or is of a type without one text.
-        """
-        rows = table.lazy()
-        schema = rows.collect_schema()
-        absent = [name for name in self.key if name not in schema]
-        if absent:
-            raise DataError(f"the split's key {', '.join(absent)} is not in the table: {', '.join(schema)}")
-        text = pl.concat_str([pl.lit(self.salt), *(key_text(name, schema[name]) for name in self.key)])
-        part = pl.Series(np.repeat(np.arange(4, dtype=np.uint8), self.shares))
-        hashed = fingerprint(text)
-        # |signed value| of the upper half is 2**64 - hashed, which is one more than uint64 holds.
-        negative = ((pl.lit(2**64 - 1, dtype=pl.UInt64) - hashed) % 100 + 1) % 100
-        percent = pl.when(hashed < 2**63).then(hashed % 100).otherwise(negative)
-        parts = rows.select(part=pl.lit(part).gather(percent)).collect(engine="streaming").to_series()
-        if parts.null_count():
-            raise DataError(
-                f"{parts.null_count()} rows have no value in the split's key ({', '.join(self.key)})",
-                hint="split by columns that are never missing",
-            )
-        return parts
+    def sql(self, schema: Mapping[str, pl.DataType], dialect: Dialect) -> str:
+        texts = [sql.text_of(name, schema[name], dialect) for name in self.columns]
+        salted = [sql.literal(self.salt, dialect), *texts] if self.salt else texts
+        percent = sql.percent_of(sql.concatenated(salted, dialect), dialect)
+        return sql.bucket(percent, bounds_of(self.shares), PARTS, dialect)
+
+
+def bounds_of(shares: tuple[int, ...]) -> list[int]:
+    """The percentages at which each part but the first begins."""
+    return list(accumulate(shares))[:-1]

@@ -1,10 +1,13 @@
-"""Key columns as text, written as BigQuery's ``CAST(... AS STRING)`` writes them."""
+"""Key columns as text, written as BigQuery's ``CAST(... AS STRING)`` writes them, and the fingerprint of a text."""
 
 from __future__ import annotations
 
-import polars as pl
-import polars_hash  # noqa: F401  registers `nchash`
+from collections.abc import Sequence
 
+import numpy as np
+import polars as pl
+
+from aforo.data.splits.farmhash import farmhash64
 from aforo.errors import DataError
 
 
@@ -31,4 +34,17 @@ def key_text(name: str, dtype: pl.DataType) -> pl.Expr:
 
 def fingerprint(text: pl.Expr) -> pl.Expr:
     """FarmHash64 of the text's UTF-8 bytes, unsigned: BigQuery's FARM_FINGERPRINT modulo 2**64."""
-    return text.nchash.farmhash64().cast(pl.UInt64)  # type: ignore[attr-defined,no-any-return]
+    return farmhash64(text)
+
+
+def percent_of(text: pl.Expr) -> pl.Expr:
+    """0-99, as ``ABS(MOD(FARM_FINGERPRINT(text), 100))`` gives it."""
+    hashed = fingerprint(text)
+    # |signed value| of the upper half is 2**64 - hashed, which is one more than uint64 holds.
+    negative = ((pl.lit(2**64 - 1, dtype=pl.UInt64) - hashed) % 100 + 1) % 100
+    return pl.when(hashed < 2**63).then(hashed % 100).otherwise(negative)
+
+
+def part_of(percent: pl.Expr, shares: Sequence[int]) -> pl.Expr:
+    """The part that a percentage falls into when the parts follow each other in these shares."""
+    return pl.lit(pl.Series(np.repeat(np.arange(len(shares), dtype=np.uint8), shares))).gather(percent)
