@@ -70,6 +70,8 @@ FILES: dict[str, Callable[[], str]] = {
     "store_mlflow": aws_credentials,
     "store_tasks_access_key": access_key,
     "store_tasks_secret_key": password,
+    "store_predictions_access_key": access_key,
+    "store_predictions_secret_key": password,
     "mlflow_admin_password": password,
     "mlflow_airflow_password": password,
     "mlflow_prediction_api_password": password,
@@ -93,8 +95,9 @@ SERVICES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
          "airflow-triggerer", "metrics"),
     ),
     "minio": (
-        ("store_mlflow", "store_tasks_access_key", "store_tasks_secret_key"),
-        ("minio-init", "mlflow", "airflow-scheduler"),
+        ("store_mlflow", "store_tasks_access_key", "store_tasks_secret_key",
+         "store_predictions_access_key", "store_predictions_secret_key"),
+        ("minio-init", "mlflow", "airflow-scheduler", "log-shipper"),
     ),
     "minio-root": (
         ("store_root_password", "store_root_identity"),

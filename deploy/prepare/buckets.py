@@ -28,7 +28,11 @@ from minio.minioadmin import MinioAdmin
 
 SECRETS = Path(os.environ.get("AFORO_SECRETS", "/run/secrets"))
 BUCKETS = ("raw", "snapshots", "runs", "models", "predictions")
-REACH = {"mlflow": ("models",), "tasks": ("raw", "snapshots", "runs", "predictions")}
+REACH = {
+    "mlflow": ("models",),
+    "tasks": ("raw", "snapshots", "runs", "predictions"),
+    "predictions": ("predictions",),
+}
 """Which buckets each service's key reads and writes."""
 
 

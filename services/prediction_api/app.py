@@ -25,6 +25,7 @@ from prediction_api.options import Limits
 from prediction_api.predicting import Predicting, Receive, Scope, Send, problem_headers, request_id_of
 from prediction_api.problems import Problem
 from prediction_api.protocols.inference_v2 import input_metadata, output_metadata
+from prediction_api.recording import Recorder
 from prediction_api.served_models import ServedModels
 from prediction_api.worker_state import WorkerStates, is_alive
 
@@ -54,8 +55,9 @@ class Application:
         limits: Limits,
         metrics: Metrics,
         states: WorkerStates,
+        recorder: Recorder | None = None,
     ) -> None:
-        self.predicting = Predicting(models, keys, limits, metrics)
+        self.predicting = Predicting(models, keys, limits, metrics, recorder)
         self._api = _api(models, keys, metrics, states)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -188,7 +188,15 @@ def _parameters(place: str) -> list[Json]:
             "required": False,
             "description": "Echoed if it is 1-128 letters, digits and . _ : / + = @ -; otherwise replaced.",
             "schema": {"type": "string"},
-        }
+        },
+        {
+            "name": "X-Entity-Key",
+            "in": "header",
+            "required": False,
+            "description": "What each row is about: one key a row, commas between them, percent-encoded. Recorded as a "
+            "keyed hash, for labels that come later and for deletion.",
+            "schema": {"type": "string"},
+        },
     ]
     if "{version}" in place:
         parameters.append(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aforo.errors import SettingsError
+from aforo.monitoring.spool import SpoolOptions
 from aforo.settings import Settings
 
 
@@ -73,6 +74,8 @@ class ServeOptions:
         JSON file of hashed API keys; required unless the host is this machine alone.
     memory_budget_bytes
         What the versions of one worker may use before unused ones are let go.
+    log
+        How predictions are recorded; ``None`` for not at all.
     """
 
     host: str = "127.0.0.1"
@@ -87,12 +90,13 @@ class ServeOptions:
     signing_key_file: Path
     api_keys_file: Path | None = None
     memory_budget_bytes: int = 2**30
+    log: SpoolOptions | None = None
     limits: Limits = field(default_factory=Limits)
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], settings: Settings) -> ServeOptions:
-        """Read ``AFORO_SERVE_HOST``, ``_PORT``, ``_WORKERS``, ``_MODELS``, ``_WARM`` (lists with commas) and
-        ``AFORO_API_KEYS_FILE``.
+        """Read ``AFORO_SERVE_HOST``, ``_PORT``, ``_WORKERS``, ``_MODELS``, ``_WARM`` (lists with commas),
+        ``AFORO_SERVE_LOG`` with its own (:class:`~aforo.monitoring.spool.SpoolOptions`), and ``AFORO_API_KEYS_FILE``.
 
         Raises
         ------
@@ -109,6 +113,7 @@ class ServeOptions:
             mirror=settings.home / "mirror",
             signing_key_file=settings.signing_key_file,
             api_keys_file=Path(keys) if keys else None,
+            log=SpoolOptions.from_environment(environ, settings.home),
         )
 
     def __post_init__(self) -> None:

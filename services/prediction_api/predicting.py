@@ -34,6 +34,7 @@ from prediction_api.protocols.inference_v2 import InferenceProtocol
 from prediction_api.protocols.mlflow_scoring import ScoringProtocol
 from prediction_api.protocols.native import NativeProtocol
 from prediction_api.protocols.protocol import Exchange, PredictionProtocol
+from prediction_api.recording import Recorder
 from prediction_api.served_models import ServedModels, yield_to_requests
 from prediction_api.served_version import ServedVersion
 
@@ -71,13 +72,14 @@ class Target(NamedTuple):
 class PredictionRequest:
     """One request on its way."""
 
-    __slots__ = ("headers", "id", "served", "started", "target")
+    __slots__ = ("caller", "headers", "id", "served", "started", "target")
 
     def __init__(self, target: Target, headers: Mapping[bytes, bytes]) -> None:
         self.started = time.perf_counter()
         self.target = target
         self.headers = headers
         self.id = request_id_of(headers)
+        self.caller = ""
         self.served: ServedVersion | None = None
 
 
@@ -96,13 +98,18 @@ class Predicting:
         What can answer.
     keys
         Who may ask.
+    recorder
+        Where answers are recorded; ``None`` for nowhere.
     """
 
-    def __init__(self, models: ServedModels, keys: ApiKeys, limits: Limits, metrics: Metrics) -> None:
+    def __init__(
+        self, models: ServedModels, keys: ApiKeys, limits: Limits, metrics: Metrics, recorder: Recorder | None = None
+    ) -> None:
         self.models = models
         self._keys = keys
         self.limits = limits
         self._metrics = metrics
+        self._recorder = recorder
         self._protocols: dict[str, PredictionProtocol] = {
             "predict": NativeProtocol(),
             "invocations": ScoringProtocol(),
@@ -182,7 +189,7 @@ class Predicting:
         Problem
             It may not be answered.
         """
-        self._keys.admit(request.headers, "predict")
+        request.caller = self._keys.admit(request.headers, "predict")
         refuse_other_media(request.headers)
 
     def answer(self, request: PredictionRequest, exchange: Exchange, predictions: list[Prediction]) -> HttpResponse:
@@ -193,6 +200,8 @@ class Predicting:
             body = gzip(body)
             headers += [(b"content-encoding", b"gzip"), (b"vary", b"accept-encoding")]
         headers.append((b"content-length", b"%d" % len(body)))
+        if self._recorder is not None and request.served is not None:
+            self._recorder.record(request, request.served, exchange.rows, predictions)
         self._count(request, 200, rows=len(predictions))
         return HttpResponse(200, headers, body)
 

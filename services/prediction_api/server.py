@@ -1,9 +1,10 @@
-"""``aforo serve``: one supervisor, one downloader, and workers that share a port and the models' memory.
+"""``aforo serve``: one supervisor, its helpers, and workers that share a port and the models' memory.
 
 ::
 
     supervisor ──┬── downloader     asks MLflow for versions and aliases, writes the local copy
-                 ├── worker 0       reads the local copy, answers
+                 ├── shipper        carries the prediction log from the spool to the object store
+                 ├── worker 0       reads the local copy, answers, appends to the spool
                  └── worker 1 …
 
 The supervisor loads the models before it forks the workers, so that their pages are shared until written to. Each
@@ -32,16 +33,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
 from aforo.errors import SettingsError
+from aforo.monitoring.privacy import log_key
 from aforo.registry.signing import signing_key
 from prediction_api.api_keys import ApiKeys
 from prediction_api.batching import RowBudget
 from prediction_api.local_copy import LocalCopy
 from prediction_api.metrics import Metrics
 from prediction_api.options import ServeOptions
+from prediction_api.recording import Recorder
 from prediction_api.served_models import ServedModels
 from prediction_api.served_version import ServedVersion, load_version
 from prediction_api.shared_graphs import SharedGraphs
@@ -53,6 +57,8 @@ _FIRST_COPY_S = 20.0
 _STOP_S = 15.0
 _LONGEST_PAUSE_S = 30.0
 _LOOK_S = 0.1
+_MEASURE_S = 1.0
+_DOWNLOADER, _SHIPPER = "downloader", "shipper"
 
 
 def serve(options: ServeOptions, *, on_listening: Callable[[str], None] | None = None) -> None:
@@ -75,12 +81,16 @@ class _Supervisor:
     def __init__(self, options: ServeOptions) -> None:
         self._options = options
         self._key = signing_key(options.signing_key_file)
+        self._measured = 0.0
+        if options.log is not None:
+            options.log.prepare()
         self._keys = ApiKeys(options.api_keys_file)
         self._local_copy = LocalCopy(options.mirror)
         self._is_stopping = False
         self._workers: dict[int, int] = {}
         """Process id to worker number."""
-        self._downloader: subprocess.Popen[bytes] | None = None
+        self._helpers: dict[str, subprocess.Popen[bytes]] = {}
+        self._recorder: Recorder | None = None
         self._pauses: dict[str, float] = {}
         self._due: dict[str, float] = {}
         self._began: dict[str, float] = {}
@@ -101,9 +111,11 @@ class _Supervisor:
             if on_listening is not None:
                 on_listening(url)
             if self._options.follow_registry:
-                self._start_downloader()
+                self._start(_DOWNLOADER)
                 self._wait_for_first_copy()
             worker = self._prepare_worker(run_folder, graphs)
+            if self._options.log is not None and self._options.log.ships:
+                self._start(_SHIPPER)
             for number in range(self._options.workers):
                 self._fork(worker, number, listeners[number])
             while not self._is_stopping:
@@ -149,7 +161,9 @@ class _Supervisor:
             on_refused=lambda model, version: metrics.count("aforo_versions_refused_total", model, version),
         )
         models.refresh()
-        return Worker(options, models, self._keys, budget, metrics, run_folder)
+        if options.log is not None:
+            self._recorder = Recorder(options.log, workers=options.workers, key=log_key(self._key), metrics=metrics)
+        return Worker(options, models, self._keys, budget, metrics, run_folder, self._recorder)
 
     def _fork(self, worker: Worker, number: int, listener: socket.socket) -> None:
         gc.collect()
@@ -177,17 +191,21 @@ class _Supervisor:
     def _look_after(self, worker: Worker, listeners: list[socket.socket]) -> None:
         """Replace the processes that died, after a pause that doubles while they die young."""
         now = time.monotonic()
+        if self._recorder is not None and now - self._measured >= _MEASURE_S:
+            self._recorder.gauge.measure()
+            self._measured = now
         for process in tuple(self._workers):
             if os.waitpid(process, os.WNOHANG)[0] == process:
                 number = self._workers.pop(process)
                 self._plan_again(f"worker {number}", now)
-        if self._downloader is not None and self._downloader.poll() is not None:
-            self._downloader = None
-            self._plan_again("downloader", now)
+        for name, helper in tuple(self._helpers.items()):
+            if helper.poll() is not None:
+                del self._helpers[name]
+                self._plan_again(name, now)
         for name in [name for name, due in self._due.items() if due <= now]:
             del self._due[name]
-            if name == "downloader":
-                self._start_downloader()
+            if name in (_DOWNLOADER, _SHIPPER):
+                self._start(name)
             else:
                 number = int(name.rpartition(" ")[2])
                 worker.models.refresh()  # so that the new worker shares what is served now
@@ -200,7 +218,17 @@ class _Supervisor:
         self._due[name] = now + pause_s
         logger.error("process died", extra={"who": name, "lived_s": lived_s, "again_in_s": pause_s})
 
-    def _start_downloader(self) -> None:
+    def _start(self, helper: str) -> None:
+        command = self._downloader() if helper == _DOWNLOADER else self._shipper()
+        self._began[helper] = time.monotonic()
+        self._helpers[helper] = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", *command],
+            stdin=subprocess.DEVNULL,
+            # A data engine would otherwise take every core for a moment, several times a minute.
+            env={**os.environ, "POLARS_MAX_THREADS": "1"},
+        )
+
+    def _downloader(self) -> list[str]:
         options = self._options
         order = {
             "mirror": str(options.mirror),
@@ -209,10 +237,11 @@ class _Supervisor:
             "poll_s": options.poll_s,
             "warm": [_parse_warm(text) for text in options.warm],
         }
-        self._began["downloader"] = time.monotonic()
-        self._downloader = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "prediction_api.downloader", json.dumps(order)], stdin=subprocess.DEVNULL
-        )
+        return ["prediction_api.downloader", json.dumps(order)]
+
+    def _shipper(self) -> list[str]:
+        order = asdict(self._options.log) if self._options.log is not None else {}
+        return ["aforo.monitoring.shipping", json.dumps(order, default=str)]
 
     def _wait_for_first_copy(self) -> None:
         """Wait, where there is no local copy yet, until the registry was asked once."""
@@ -227,8 +256,6 @@ class _Supervisor:
     def _end_children(self) -> None:
         for process in self._workers:
             os.kill(process, signal.SIGTERM)
-        if self._downloader is not None:
-            self._downloader.terminate()
         end = time.monotonic() + _STOP_S
         while self._workers and time.monotonic() < end:
             for process in tuple(self._workers):
@@ -238,12 +265,14 @@ class _Supervisor:
         for process in self._workers:
             os.kill(process, signal.SIGKILL)
             os.waitpid(process, 0)
-        if self._downloader is not None:
+        for helper in self._helpers.values():
+            helper.terminate()  # the shipper takes along what the workers have just completed
+        for helper in self._helpers.values():
             try:
-                self._downloader.wait(max(0.1, end - time.monotonic()))
+                helper.wait(max(0.1, end - time.monotonic()))
             except subprocess.TimeoutExpired:
-                self._downloader.kill()
-                self._downloader.wait()
+                helper.kill()
+                helper.wait()
 
 
 def _listen(options: ServeOptions) -> list[socket.socket]:

@@ -21,6 +21,7 @@ from prediction_api.fast_lane import fast_lane
 from prediction_api.http_protocol import sweep_connections
 from prediction_api.metrics import Metrics
 from prediction_api.options import ServeOptions
+from prediction_api.recording import Recorder
 from prediction_api.served_models import CHAMPION, ServedModels
 from prediction_api.worker_state import WorkerStates
 
@@ -49,14 +50,18 @@ class Worker:
         budget: RowBudget,
         metrics: Metrics,
         run_folder: Path,
+        recorder: Recorder | None,
     ) -> None:
         self.options = options
         self.models = models
         self.keys = keys
         self.budget = budget
         self.metrics = metrics
+        self.recorder = recorder
         self.states = WorkerStates(run_folder)
-        self.application = Application(models, keys=keys, limits=options.limits, metrics=metrics, states=self.states)
+        self.application = Application(
+            models, keys=keys, limits=options.limits, metrics=metrics, states=self.states, recorder=recorder
+        )
 
     def run(self, number: int, listener: socket.socket) -> None:
         """Answer until told to stop by SIGTERM or SIGINT; requests in flight are finished."""
@@ -99,6 +104,8 @@ class Worker:
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
             self._publish(server)
+            if self.recorder is not None:
+                self.recorder.close()
 
     async def _keep_up(self, server: uvicorn.Server, *, parent: int) -> None:
         """Publish this worker's state, and follow the secrets file."""
@@ -120,4 +127,6 @@ class Worker:
         self.metrics.gauge("aforo_open_connections", len(server.server_state.connections), worker)
         for model in self.models.models.values():
             self.metrics.gauge("aforo_model_ready", float(CHAMPION in model.live), worker, model.name)
+        if self.recorder is not None:
+            self.recorder.tend()
         self.states.publish(self.models, self.metrics)

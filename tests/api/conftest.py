@@ -264,6 +264,7 @@ _PROGRAM = """
 import json, sys
 from pathlib import Path
 from aforo import logs
+from aforo.monitoring.spool import SpoolOptions
 from prediction_api.options import Limits, ServeOptions
 from prediction_api.server import serve
 
@@ -273,6 +274,8 @@ for name in ("mirror", "signing_key_file", "api_keys_file"):
     if order.get(name):
         order[name] = Path(order[name])
 order["limits"] = Limits(**order.get("limits", {}))
+if order.get("log"):
+    order["log"] = SpoolOptions(**{**order["log"], "folder": Path(order["log"]["folder"])})
 serve(ServeOptions(**order), on_listening=lambda url: print(url, flush=True))
 """
 
@@ -378,6 +381,12 @@ def contract_of() -> Callable[..., PredictionContract]:
 def row() -> dict[str, Any]:
     """A row that every toy model accepts."""
     return dict(ROW)
+
+
+@pytest.fixture
+def inputs() -> tuple[ColumnContract, ...]:
+    """The columns of every toy model."""
+    return INPUTS
 
 
 @pytest.fixture

@@ -81,7 +81,7 @@ def test_the_database_is_reached_from_the_inner_network_alone() -> None:
 
 def test_no_service_holds_a_key_of_the_store_but_those_that_use_it() -> None:
     holders = {name for name in SERVICES if any(s.startswith("store_") for s in SERVICES[name].get("secrets", []))}
-    assert holders == {"minio-init", "mlflow", "airflow-scheduler"}
+    assert holders == {"minio-init", "mlflow", "airflow-scheduler", "log-shipper"}
 
 
 @pytest.mark.parametrize(

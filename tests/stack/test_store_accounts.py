@@ -24,7 +24,11 @@ from stack_platform import Platform
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 
 BUCKETS = ("raw", "snapshots", "runs", "models", "predictions")
-REACH = {"mlflow": {"models"}, "tasks": {"raw", "snapshots", "runs", "predictions"}}
+REACH = {
+    "mlflow": {"models"},
+    "tasks": {"raw", "snapshots", "runs", "predictions"},
+    "predictions": {"predictions"},
+}
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Store:
             parser.read(self.secrets / "store_mlflow")
             key = parser["default"]["aws_access_key_id"], parser["default"]["aws_secret_access_key"]
         else:
-            key = self.read("store_tasks_access_key"), self.read("store_tasks_secret_key")
+            key = self.read(f"store_{service}_access_key"), self.read(f"store_{service}_secret_key")
         return boto3.client(
             "s3",
             endpoint_url=self.endpoint,

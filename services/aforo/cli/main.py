@@ -11,7 +11,17 @@ import sys
 import typer
 
 from aforo import logs
-from aforo.cli import champions, describing, predicting, prune, questions, rebuilding, serving, steps
+from aforo.cli import (
+    champions,
+    describing,
+    predicting,
+    prediction_log,
+    prune,
+    questions,
+    rebuilding,
+    serving,
+    steps,
+)
 from aforo.errors import AforoError
 from aforo.settings import Settings
 
@@ -31,6 +41,7 @@ PANELS = (
     (describing, "Use cases"),
     (predicting, "Predictions"),
     (serving, "Predictions"),
+    (prediction_log, "Predictions"),
     (prune, "Housekeeping"),
 )
 for module, panel in PANELS:

@@ -43,7 +43,8 @@ def test_a_value_that_cannot_be_used_is_refused_by_name(name, value):
 
 
 def test_every_variable_is_in_the_example():
-    source = (ROOT / "services" / "aforo" / "settings.py").read_text(encoding="utf-8")
+    readers = ("aforo/settings.py", "aforo/monitoring/spool.py", "prediction_api/options.py")
+    source = "".join((ROOT / "services" / reader).read_text(encoding="utf-8") for reader in readers)
     names = set(re.findall(r'"((?:AFORO|MLFLOW)_[A-Z0-9_]+)"', source))
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
     assert names

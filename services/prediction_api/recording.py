@@ -1,0 +1,154 @@
+"""Records every answered prediction in the spool, before its answer is sent.
+
+What a record holds, and how it reaches the object store: :mod:`aforo.monitoring`. A caller may name what each row is
+about in the header ``X-Entity-Key`` (one key a row, with commas between them, percent-encoded), so that labels can be
+joined by it and its records deleted. The log holds a keyed hash of it; columns that the contract calls private are
+hashed too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from aforo.monitoring.privacy import ENTITY, hashed
+from aforo.monitoring.spool import Spool, SpoolGauge, SpoolOptions
+from prediction_api.answers import Prediction
+from prediction_api.explaining import Row
+from prediction_api.metrics import Metrics
+from prediction_api.problems import Problem
+from prediction_api.served_version import ServedVersion
+
+ANSWER, SHADOW = "answer", "shadow"
+
+
+class Answered(Protocol):
+    """What a record tells of a request."""
+
+    id: str
+    caller: str
+
+    @property
+    def headers(self) -> Any: ...
+
+
+class _Record(msgspec.Struct, gc=False):
+    request_id: str
+    at: int
+    caller: str
+    entities: list[str] | None
+    role: str
+    phase: str
+    rows: list[Any]
+    predictions: Sequence[Prediction]
+
+
+class Recorder:
+    """Records what one worker answers.
+
+    Made before the worker is forked; its spool is opened by the first record.
+
+    Parameters
+    ----------
+    key
+        Of the hashes; see :func:`aforo.monitoring.privacy.log_key`.
+    """
+
+    def __init__(self, options: SpoolOptions, *, workers: int, key: bytes, metrics: Metrics) -> None:
+        self.options = options
+        self.gauge = SpoolGauge(options.folder, budget_bytes=options.budget_bytes, writers=workers)
+        self._key = key
+        self._metrics = metrics
+        self._spool = Spool(options, self.gauge, lambda reason: metrics.count("aforo_log_dropped_total", reason))
+        self._series: dict[tuple[str, str], _Series] = {}
+        self._encode = msgspec.json.Encoder().encode
+
+    def record(
+        self,
+        request: Answered,
+        served: ServedVersion,
+        rows: Sequence[Row],
+        predictions: Sequence[Prediction],
+        *,
+        role: str = ANSWER,
+    ) -> None:
+        """Record one request; it is never waited for, and never fails because the log does.
+
+        Raises
+        ------
+        Problem
+            ``invalid_entity_key``: the caller's entity keys do not fit the rows.
+        """
+        given = request.headers.get(b"x-entity-key")
+        entities = None if given is None else self._entities(given, len(rows))
+        series = self._series.get((served.model, served.version)) or self._begin(served)
+        record = _Record(
+            request.id,
+            time.time_ns() // 1_000,
+            request.caller,
+            entities,
+            role,
+            "full",
+            [series.shown(row) for row in rows],
+            predictions,
+        )
+        self._spool.append(series.name, series.header, self._encode(record) + b"\n")
+
+    def tend(self) -> None:
+        """Complete old segments and publish how full the spool is; called about once a second."""
+        self._spool.tend()
+        self._metrics.gauge("aforo_log_spool_bytes", self.gauge.used_bytes)
+        self._metrics.gauge("aforo_log_spool_segments", self.gauge.segments)
+
+    def close(self) -> None:
+        """Complete all segments."""
+        self._spool.close()
+
+    def _begin(self, served: ServedVersion) -> _Series:
+        series = self._series[served.model, served.version] = _Series(served, self._key)
+        return series
+
+    def _entities(self, given: bytes, rows: int) -> list[str]:
+        keys = [unquote_to_bytes(part.strip()) for part in given.split(b",")]
+        if len(keys) != rows or not all(keys):
+            raise Problem(
+                "invalid_entity_key", f"X-Entity-Key has {len(keys)} keys for {rows:,} rows; expected one for each row"
+            )
+        return [hashed(key.decode("utf-8", "replace"), ENTITY, self._key) for key in keys]
+
+
+class _Series:
+    """What the records of one version have in common."""
+
+    def __init__(self, served: ServedVersion, key: bytes) -> None:
+        columns = served.contract.inputs
+        self.name = f"{served.model}@{served.version}"
+        self.header = b'{"format":1,"model":%b,"version":%b,"contract":%b}' % (
+            msgspec.json.encode(served.model),
+            msgspec.json.encode(served.version),
+            served.contract.model_dump_json().encode(),
+        )
+        aliases = [f"c{i}" for i in range(len(columns))]  # a column may be called `class`
+        struct = msgspec.defstruct(
+            "Row",
+            [(alias, Any) for alias in aliases],
+            rename=dict(zip(aliases, (column.name for column in columns), strict=True)),
+            gc=False,
+        )
+        self.shown: Callable[[Row], Any] = lambda row: struct(*row)
+        private = [(place, column.name) for place, column in enumerate(columns) if column.private]
+        if private:
+
+            def without_private_values(row: Row) -> Any:
+                values = list(row)
+                for place, name in private:
+                    value = values[place]
+                    if value is not None and value != "":
+                        values[place] = hashed(value, name, key)
+                return struct(*values)
+
+            self.shown = without_private_values
