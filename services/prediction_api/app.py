@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from prediction_api import describing
 from prediction_api.api_keys import ApiKeys
 from prediction_api.api_keys import Scope as KeyScope
+from prediction_api.challenging import Challenging
 from prediction_api.describing import ModelDescription, ModelList, Readiness, VersionDescription
 from prediction_api.local_copy import CopyStatus
 from prediction_api.metrics import Metrics, exposition
@@ -27,6 +28,7 @@ from prediction_api.problems import Problem
 from prediction_api.protocols.inference_v2 import input_metadata, output_metadata
 from prediction_api.recording import Recorder
 from prediction_api.served_models import ServedModels
+from prediction_api.trial_routes import trial_routes
 from prediction_api.worker_state import WorkerStates, is_alive
 
 logger = logging.getLogger(__name__)
@@ -45,6 +47,10 @@ class Application:
         Who may ask.
     states
         The run folder, for questions about all workers.
+    recorder
+        Where answers are recorded; ``None`` for nowhere.
+    challenging
+        The challengers on trial.
     """
 
     def __init__(
@@ -55,10 +61,11 @@ class Application:
         limits: Limits,
         metrics: Metrics,
         states: WorkerStates,
-        recorder: Recorder | None = None,
+        recorder: Recorder | None,
+        challenging: Challenging,
     ) -> None:
-        self.predicting = Predicting(models, keys, limits, metrics, recorder)
-        self._api = _api(models, keys, metrics, states)
+        self.predicting = Predicting(models, keys, limits, metrics, recorder, challenging)
+        self._api = _api(models, keys, metrics, states, challenging)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -82,11 +89,14 @@ class Application:
         await self._api({**scope, "method": method}, receive, send_with_id)
 
 
-def _api(models: ServedModels, keys: ApiKeys, metrics: Metrics, states: WorkerStates) -> FastAPI:
+def _api(
+    models: ServedModels, keys: ApiKeys, metrics: Metrics, states: WorkerStates, challenging: Challenging
+) -> FastAPI:
     # FastAPI's own page takes its scripts from another host: it stays blank where the internet is not reached.
     app = FastAPIOffline(title=TITLE, version="1", redirect_slashes=False, redoc_url=None)
     app.include_router(_health_routes(models))
     app.include_router(_model_routes(models, keys, states))
+    app.include_router(trial_routes(models, challenging, _needs_key(keys, "admin")))
     app.include_router(_inference_protocol_routes(models, keys))
     app.include_router(_metrics_route(models, keys, metrics, states))
     page = OpenApiPage(app, models)

@@ -120,17 +120,17 @@ class FastLaneProtocol(GuardedProtocol):
         return True
 
     def _predict(self, request: PredictionRequest) -> None:
-        served = request.served
         self._keeps_alive = self._keeps_alive and self.parser.should_keep_alive()
         try:
-            if served is None:
+            if request.served is None:
                 raise AssertionError("a request in the fast lane has its version")
             self.predicting.admit(request)
+            served = self.predicting.route(request, request.served)
             body, self._body = b"".join(self._body), []
             exchange = request.target.protocol.read(body, request.headers, served)
 
             def done(predictions: list[Prediction] | None, error: Exception | None) -> None:
-                self._finish(request, exchange, predictions, error)
+                self._finish(request, exchange, body, predictions, error)
 
             self._batcher = served.batcher
             deadline = request.started + self.predicting.limits.deadline_s
@@ -142,13 +142,14 @@ class FastLaneProtocol(GuardedProtocol):
         self,
         request: PredictionRequest,
         exchange: Exchange,
+        body: bytes,
         predictions: list[Prediction] | None,
         error: Exception | None,
     ) -> None:
-        if predictions is None:
-            self._write(self.predicting.refuse(request, error or AssertionError("neither predictions nor an error")))
-            return
         try:
+            if predictions is None:
+                error = error or AssertionError("neither predictions nor an error")
+                exchange, predictions = self.predicting.rescue(request, body, error)
             response = self.predicting.answer(request, exchange, predictions)
         except Exception as failure:
             response = self.predicting.refuse(request, failure)

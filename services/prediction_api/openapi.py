@@ -197,6 +197,14 @@ def _parameters(place: str) -> list[Json]:
             "keyed hash, for labels that come later and for deletion.",
             "schema": {"type": "string"},
         },
+        {
+            "name": "X-Caller-ID",
+            "in": "header",
+            "required": False,
+            "description": "Whom the caller asks for. A challenger on trial answers some of these and not others, and "
+            "always the same ones. Not recorded.",
+            "schema": {"type": "string"},
+        },
     ]
     if "{version}" in place:
         parameters.append(

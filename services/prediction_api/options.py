@@ -93,6 +93,11 @@ class ServeOptions:
     log: SpoolOptions | None = None
     limits: Limits = field(default_factory=Limits)
 
+    @property
+    def trials_folder(self) -> Path:
+        """Where the challengers' trials are kept: beside the local copy, so that they outlive a restart."""
+        return self.mirror.parent / "trials"
+
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], settings: Settings) -> ServeOptions:
         """Read ``AFORO_SERVE_HOST``, ``_PORT``, ``_WORKERS``, ``_MODELS``, ``_WARM`` (lists with commas),

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from prediction_api.answers import Prediction
 from prediction_api.api_keys import ApiKeys
+from prediction_api.challenging import Challenging, RunningTrial
 from prediction_api.metrics import Metrics
 from prediction_api.options import Limits
 from prediction_api.problems import PROBLEM_JSON, Problem
@@ -72,7 +73,7 @@ class Target(NamedTuple):
 class PredictionRequest:
     """One request on its way."""
 
-    __slots__ = ("caller", "headers", "id", "served", "started", "target")
+    __slots__ = ("caller", "champion", "headers", "id", "served", "started", "target", "trial")
 
     def __init__(self, target: Target, headers: Mapping[bytes, bytes]) -> None:
         self.started = time.perf_counter()
@@ -81,6 +82,9 @@ class PredictionRequest:
         self.id = request_id_of(headers)
         self.caller = ""
         self.served: ServedVersion | None = None
+        self.champion: ServedVersion | None = None
+        """Who answers if the challenger, which ``served`` then is, fails."""
+        self.trial: RunningTrial | None = None
 
 
 class HttpResponse(NamedTuple):
@@ -100,16 +104,25 @@ class Predicting:
         Who may ask.
     recorder
         Where answers are recorded; ``None`` for nowhere.
+    challenging
+        The challengers on trial.
     """
 
     def __init__(
-        self, models: ServedModels, keys: ApiKeys, limits: Limits, metrics: Metrics, recorder: Recorder | None = None
+        self,
+        models: ServedModels,
+        keys: ApiKeys,
+        limits: Limits,
+        metrics: Metrics,
+        recorder: Recorder | None,
+        challenging: Challenging,
     ) -> None:
         self.models = models
         self._keys = keys
         self.limits = limits
         self._metrics = metrics
         self._recorder = recorder
+        self._challenging = challenging
         self._protocols: dict[str, PredictionProtocol] = {
             "predict": NativeProtocol(),
             "invocations": ScoringProtocol(),
@@ -151,8 +164,12 @@ class Predicting:
             request.served = self.models.find(target.model, target.version, target.alias) or await self.models.obtain(
                 target.model, target.version, target.alias
             )
-            exchange = await self._read(body, request, request.served)
-            predictions = await request.served.batcher.submit(exchange.rows, request.started + self.limits.deadline_s)
+            served = self.route(request, request.served)
+            exchange = await self._read(body, request, served)
+            try:
+                predictions = await served.batcher.submit(exchange.rows, request.started + self.limits.deadline_s)
+            except Exception as error:
+                exchange, predictions = self.rescue(request, body, error)
             response = self.answer(request, exchange, predictions)
         except ClientGoneError:
             return
@@ -192,6 +209,25 @@ class Predicting:
         request.caller = self._keys.admit(request.headers, "predict")
         refuse_other_media(request.headers)
 
+    def route(self, request: PredictionRequest, served: ServedVersion) -> ServedVersion:
+        """Return who answers: the challenger on trial instead of ``served``, the champion, for its share of callers."""
+        trial = self._challenging.running.get(request.target.model)
+        if trial is None or trial.champion is not served or request.target.version or request.target.alias:
+            return served
+        request.trial = trial
+        request.served = trial.choose(request)
+        return request.served
+
+    def rescue(self, request: PredictionRequest, body: bytes, error: Exception) -> tuple[Exchange, list[Prediction]]:
+        """Let the champion predict what a challenger failed at; ``error`` is raised again if that is not the case."""
+        if request.champion is None or request.trial is None or isinstance(error, Problem):
+            raise error
+        request.trial.failed(error)
+        logger.warning("the champion answers for the challenger", extra={"request_id": request.id}, exc_info=error)
+        served = request.served = request.champion
+        exchange = request.target.protocol.read(body, request.headers, served)
+        return exchange, served.score(exchange.rows)
+
     def answer(self, request: PredictionRequest, exchange: Exchange, predictions: list[Prediction]) -> HttpResponse:
         """Return the answer to a request that went well."""
         body = exchange.answer(predictions, request.id)
@@ -202,6 +238,8 @@ class Predicting:
         headers.append((b"content-length", b"%d" % len(body)))
         if self._recorder is not None and request.served is not None:
             self._recorder.record(request, request.served, exchange.rows, predictions)
+        if request.trial is not None:
+            request.trial.answered(request, exchange.rows, predictions)
         self._count(request, 200, rows=len(predictions))
         return HttpResponse(200, headers, body)
 

@@ -71,6 +71,12 @@ class ServedVersion:
         """Return one prediction a row."""
         return self.answers.predictions(self.outputs(rows))
 
+    def golden_rows(self, count: int) -> list[Row]:
+        """Return the first ``count`` golden rows of the bundle."""
+        return [
+            tuple(row.get(column.name) for column in self.contract.inputs) for row in self.bundle.golden.rows[:count]
+        ]
+
     def _warm_up(self) -> int:
         """Score golden rows alone and together, so that the first request is as fast as the rest.
 
@@ -79,8 +85,7 @@ class ServedVersion:
         int
             How many rows one call may take without others waiting too long for it.
         """
-        golden = self.bundle.golden.rows
-        rows: list[Row] = [tuple(row.get(column.name) for column in self.contract.inputs) for row in golden]
+        rows = self.golden_rows(len(self.bundle.golden.rows))
         batch = (rows * (_TRIAL_ROWS // len(rows) + 1))[:_TRIAL_ROWS]
         self.answers.encode(self.score(rows[:1]), "")
         self.score(batch)

@@ -17,12 +17,14 @@ from prediction_api import predicting
 from prediction_api.api_keys import ApiKeys
 from prediction_api.app import Application
 from prediction_api.batching import RowBudget
+from prediction_api.challenging import Challenging
 from prediction_api.fast_lane import fast_lane
 from prediction_api.http_protocol import sweep_connections
 from prediction_api.metrics import Metrics
 from prediction_api.options import ServeOptions
 from prediction_api.recording import Recorder
 from prediction_api.served_models import CHAMPION, ServedModels
+from prediction_api.trials import TrialFiles
 from prediction_api.worker_state import WorkerStates
 
 logger = logging.getLogger(__name__)
@@ -59,8 +61,15 @@ class Worker:
         self.metrics = metrics
         self.recorder = recorder
         self.states = WorkerStates(run_folder)
+        self.challenging = Challenging(TrialFiles(options.trials_folder), models, metrics, recorder)
         self.application = Application(
-            models, keys=keys, limits=options.limits, metrics=metrics, states=self.states, recorder=recorder
+            models,
+            keys=keys,
+            limits=options.limits,
+            metrics=metrics,
+            states=self.states,
+            recorder=recorder,
+            challenging=self.challenging,
         )
 
     def run(self, number: int, listener: socket.socket) -> None:
@@ -92,6 +101,7 @@ class Worker:
     async def _serve(self, server: uvicorn.Server, listener: socket.socket) -> None:
         tasks = [
             asyncio.create_task(self.models.watch(self.options.look_s, lambda: self._publish(server))),
+            asyncio.create_task(self.challenging.watch(self.options.look_s)),
             asyncio.create_task(sweep_connections(server.server_state)),
             asyncio.create_task(self._keep_up(server, parent=os.getppid())),
         ]
