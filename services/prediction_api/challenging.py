@@ -252,8 +252,8 @@ class Challenging:
         for name in names:
             try:
                 found = self.files.read(name)
-            except Problem as problem:
-                logger.error("trial not run", extra={"model": name, "reason": problem.detail})
+            except (Problem, OSError) as error:
+                logger.error("trial not run", extra={"model": name, "reason": str(error)})
                 found = None
             if found is None or found.stopped is not None:
                 self._drop(name)
@@ -276,8 +276,12 @@ class Challenging:
 
         def stop(why: str) -> None:
             self._metrics.count("aforo_trials_stopped_total", name, challenger.version)
-            if self.files.stop(name, file.since, challenger.version, why):
-                logger.error("trial stopped", extra={"model": name, "model_version": challenger.version, "reason": why})
+            extra = {"model": name, "model_version": challenger.version, "reason": why}
+            try:
+                if self.files.stop(name, file.since, challenger.version, why):
+                    logger.error("trial stopped", extra=extra)
+            except OSError:  # no request may fail because its folder cannot be written
+                logger.exception("trial stopped in this worker alone", extra=extra)
 
         trial = RunningTrial(
             name, file.trial, champion, challenger, metrics=self._metrics, recorder=self._recorder, on_stop=stop

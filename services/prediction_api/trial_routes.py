@@ -10,7 +10,8 @@ from pydantic import BaseModel, ValidationError
 from prediction_api.challenging import Challenging, why_not
 from prediction_api.predicting import read_body
 from prediction_api.problems import Problem
-from prediction_api.served_models import CHAMPION, ServedModel, ServedModels
+from prediction_api.served_model import ServedModel
+from prediction_api.served_models import CHAMPION, ServedModels
 from prediction_api.trials import Stop, Trial, TrialFile
 
 _MOST_BYTES = 16_384

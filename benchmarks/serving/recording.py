@@ -1,0 +1,164 @@
+"""What recording and a shadow cost: our service without, with the prediction log, and with a shadow, in one run.
+
+::
+
+    python benchmarks/serving/recording.py --home .aforo      # after `make demo`; about 4 minutes
+
+One row a request. One core for the service and its shipper, another for the client. Rounds are interleaved: each
+service is measured once in each round, each time in another place. Prints the medians of all rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from load_client import Exchange, ask, drive, post
+
+CONNECTIONS = (1, 32)
+VARIANTS = ("plain", "recorded", "shadowed", "recorded and shadowed")
+_PROGRAM = """
+import sys
+from pathlib import Path
+from aforo.monitoring.spool import SpoolOptions
+from prediction_api.options import ServeOptions
+from prediction_api.server import serve
+port, home, log = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "log"
+serve(ServeOptions(
+    port=port, mirror=home / "mirror", signing_key_file=home / "signing.key", follow_registry=False,
+    log=SpoolOptions(folder=home / "spool", rotate_s=5) if log else None,
+))
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--home", type=Path, default=Path(".aforo"), help="home of the embedded default")
+    parser.add_argument("--model", default="flight_delay")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
+    parser.add_argument("--output", type=Path, help="JSON file")
+    arguments = parser.parse_args()
+    os.sched_setaffinity(0, {1})
+    found: dict[str, dict[int, list[tuple[float, float]]]] = {name: {c: [] for c in CONNECTIONS} for name in VARIANTS}
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        home = two_versions(arguments.home, arguments.model, Path(folder) / "home")
+        for number in range(arguments.rounds):
+            for place in range(len(VARIANTS)):
+                name = VARIANTS[(number + place) % len(VARIANTS)]
+                with running(home, name) as port:
+                    requests = exchanges(port, home, arguments.model)
+                    begin_trial(port, arguments.model, shadow="shadow" in name)
+                    drive(port, requests, connections=32, seconds=0.5)
+                    for connections in CONNECTIONS:
+                        load = drive(port, requests, connections=connections, seconds=arguments.seconds)
+                        if load.unexpected:
+                            raise RuntimeError(f"{name} answered {load.unexpected[0]}")
+                        found[name][connections].append((load.requests_per_s, load.percentile_s(99)))
+            sys.stderr.write(f"round {number + 1} measured; load {os.getloadavg()[0]:.1f}\n")
+    report(found, arguments.output)
+
+
+def two_versions(source: Path, model: str, home: Path) -> Path:
+    """Make a home whose challenger is a copy of the champion."""
+    copy = source.absolute() / "mirror" / model
+    champion = json.loads((copy / "aliases.json").read_text())["champion"]
+    for version in ("1", "2"):
+        shutil.copytree(copy / champion, home / "mirror" / model / version)
+    (home / "mirror" / model / "aliases.json").write_text(json.dumps({"champion": "1", "challenger": "2"}))
+    shutil.copy(source / "signing.key", home)
+    return home
+
+
+@contextlib.contextmanager
+def running(home: Path, name: str) -> Iterator[int]:
+    """Run the service on the first core; its shipper runs there too."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    for left in ("spool", "store", "trials"):
+        shutil.rmtree(home / left, ignore_errors=True)
+    command = ["taskset", "-c", "0", sys.executable, "-c", _PROGRAM, str(port), str(home)]
+    process = subprocess.Popen(
+        [*command, "log" if "recorded" in name else "none"],
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env={**os.environ, "AFORO_HOME": str(home), "OMP_NUM_THREADS": "1"},
+    )
+    try:
+        end = time.monotonic() + 60
+        while True:
+            try:
+                if b" 200 " in ask(port, b"GET /health/ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")[0]:
+                    break
+            except OSError:
+                pass
+            if time.monotonic() > end:
+                raise RuntimeError(f"{name} does not answer")
+            time.sleep(0.05)
+        yield port
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)  # what is left in the spool is not wanted
+        process.wait()
+
+
+def exchanges(port: int, home: Path, model: str) -> list[Exchange]:
+    """Return a request for each golden row, with its answer."""
+    golden: list[dict[str, Any]] = json.loads((home / "mirror" / model / "1" / "golden.json").read_text())["rows"]
+    found = []
+    for row in golden[:16]:
+        body = json.dumps({"rows": [row]}).encode()
+        request = post(f"/models/{model}/predict", body, {"X-Request-ID": "benchmark"})
+        status, answer = ask(port, request)
+        if b" 200 " not in status:
+            raise RuntimeError(f"{status!r} {answer[:300]!r}")
+        found.append(Exchange(request, answer))
+    return found
+
+
+def begin_trial(port: int, model: str, *, shadow: bool) -> None:
+    if shadow:
+        request = post(f"/models/{model}/trial", b'{"shadow": true, "max_slowdown": 100}', {})
+        status, answer = ask(port, request.replace(b"POST", b"PUT", 1))
+        if b" 200 " not in status:
+            raise RuntimeError(f"{status!r} {answer[:300]!r}")
+        time.sleep(0.5)  # the worker has looked
+
+
+def report(found: dict[str, dict[int, list[tuple[float, float]]]], output: Path | None) -> None:
+    """Print medians, and the median of each round's ratio to the plain service."""
+    results: dict[str, dict[str, dict[str, float]]] = {}
+    print(
+        "| service | connections | requests/s | p99 ms | requests/s ÷ plain | p99 ÷ plain |\n|---|---|---|---|---|---|"
+    )
+    for name, cases in found.items():
+        for connections, measured in cases.items():
+            plain = found["plain"][connections]
+            figures = {
+                "requests_per_s": statistics.median(rate for rate, _ in measured),
+                "p99_ms": statistics.median(p99 for _, p99 in measured) * 1e3,
+                "rate_ratio": statistics.median(m[0] / p[0] for m, p in zip(measured, plain, strict=True)),
+                "p99_ratio": statistics.median(m[1] / p[1] for m, p in zip(measured, plain, strict=True)),
+            }
+            results.setdefault(name, {})[str(connections)] = figures
+            rate, p99, rates, p99s = figures.values()
+            print(f"| {name} | {connections} | {rate:,.0f} | {p99:.2f} | {rates:.3f} | {p99s:.3f} |")
+    if output is not None:
+        output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
