@@ -30,11 +30,6 @@ def demonstrate(embedded: Embedded, use_case: str) -> int:
     elif code := train(embedded, use_case):
         say(f"the DAG failed with exit code {code}: see above, and {embedded.log}")
         return code
-    print(flush=True)
-    with started([embedded.aforo, "describe", use_case], environment) as describing:
-        if code := describing.wait():
-            return code
-    print(flush=True)
     if not serve_and_ask(embedded, environment, use_case):
         return 1
     show_where_to_look(embedded, use_case)
@@ -43,14 +38,19 @@ def demonstrate(embedded: Embedded, use_case: str) -> int:
 
 
 def serve_and_ask(embedded: Embedded, environment: dict[str, str], use_case: str) -> bool:
-    """Start the prediction API, send it one row, print what came back, and return whether all went well."""
+    """Describe the champion while the API starts, ask it about one row, and return whether all went well."""
     address = f"http://127.0.0.1:{free_port()}"
-    say(f"starting the prediction API on {address}")
     command = [embedded.aforo, "serve", "--model", use_case, "--port", address.rpartition(":")[2]]
     with (
         embedded.log.open("ab") as log,
         started(command, environment, stdout=log, stderr=subprocess.STDOUT) as server,
     ):
+        print(flush=True)
+        with started([embedded.aforo, "describe", use_case], environment) as describing:
+            if describing.wait():
+                return False
+        print(flush=True)
+        say(f"the prediction API is on {address} for a moment")
         if not is_ready(server, f"{address}/health/ready"):
             say(f"the prediction API is not ready; what it said is at the end of {embedded.log}")
             return False

@@ -6,14 +6,17 @@ import fcntl
 import os
 import secrets
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from embedded.processes import CannotStart
 
 ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_S = 10
 
 
 @dataclass(frozen=True)
@@ -82,18 +85,30 @@ class Embedded:
         """
         path = self.home / "airflow" / "in-use"
         with path.open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not _locked(file):
                 file.seek(0)
                 raise CannotStart(
                     f"Airflow is at work in {self.home} already (process {file.read().strip()}): "
                     "wait for it, or end it, and call again"
-                ) from None
+                )
             file.truncate(0)
             file.write(f"{os.getpid()}\n")
             file.flush()
             yield file.fileno()
+
+
+def _locked(file: IO[str]) -> bool:
+    """Lock ``file``, with some patience for what a call that was killed has left behind to end."""
+    give_up = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > give_up:
+                return False
+            time.sleep(0.2)
+        else:
+            return True
 
 
 def beside_python(command: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import signal
 import socket
 import subprocess
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import psutil
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 class CannotStart(Exception):
@@ -37,12 +40,19 @@ def started(
     keep
         Files that it holds open as long as it lives.
     """
-    with subprocess.Popen(command, env=environment, start_new_session=True, pass_fds=keep, **streams) as process:
+    with subprocess.Popen(
+        command, env=environment, start_new_session=True, pass_fds=keep, preexec_fn=_end_with_parent, **streams
+    ) as process:
         try:
             yield process
         finally:
             if process.poll() is None:
                 end(process.pid)
+
+
+def _end_with_parent() -> None:
+    """Ask Linux for a SIGTERM when our parent ends, however it ends: who was killed can end nobody."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def quietly(command: Sequence[str | Path], environment: Mapping[str, str], log: IO[bytes]) -> int:

@@ -19,8 +19,9 @@ from typing import IO, Any
 from embedded.folder import Embedded
 from embedded.processes import quietly, say, started
 
-# A log line of a task's command. Its facts come again in the command's result; warnings and progress do not.
-_ROUTINE = re.compile(r"\d\d:\d\d:\d\d (?!warning: |error: |\w+  done=)")
+# Log lines of a task's command and of MLflow. Their facts come again in the command's result; warnings and progress
+# do not.
+_ROUTINE = re.compile(r"\d\d:\d\d:\d\d (?!warning: |error: |\w+  done=)|\d{4}/\d\d/\d\d [\d:]+ INFO ")
 
 
 def train(embedded: Embedded, use_case: str) -> int:

@@ -50,8 +50,11 @@ class Demo:
         )
 
     def run(self) -> tuple[int, str]:
-        process = self.start()
-        said, _ = process.communicate(timeout=300)
+        with self.start() as process:
+            try:
+                said, _ = process.communicate(timeout=500)
+            finally:
+                process.terminate()
         return process.returncode, said
 
     def left_running(self) -> list[str]:
@@ -89,20 +92,30 @@ def wait_for(process: subprocess.Popen[str], text: str) -> None:
         said += line
         if text in line:
             return
+    process.terminate()
     pytest.fail(f"{text!r} was never said:\n{said}")
 
 
 def test_ctrl_c_in_the_middle_of_a_task_leaves_nothing_running_and_nothing_half_written(demo):
-    process = demo.start()
-    wait_for(process, "validate")
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=60)
+    with demo.start() as process:
+        wait_for(process, "validate")
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "nothing is left running" in said
     assert "Traceback" not in said
     assert demo.left_running() == []
     assert [path for path in demo.home.rglob("*") if "partial" in path.name] == []
+
+
+def test_airflow_ends_when_the_demo_is_killed(demo):
+    with demo.start() as process:
+        wait_for(process, "validate")
+        process.kill()
+    give_up = time.monotonic() + 60
+    while demo.left_running() and time.monotonic() < give_up:
+        time.sleep(0.5)
+    assert demo.left_running() == []
 
 
 def test_the_next_call_trains_serves_and_answers_as_the_readme_says(demo):
