@@ -16,6 +16,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 AIRFLOW = Path(os.environ.get("AFORO_AIRFLOW_PYTHON", ROOT / ".venv-airflow" / "bin" / "python")).with_name("airflow")
+# One after the other: each call goes on from what the one before has left.
+pytestmark = pytest.mark.xdist_group("demo")
 STEPS = ["ingest", "validate", "split", "train", "calibrate", "evaluate", "promote"]
 
 
