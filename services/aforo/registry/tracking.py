@@ -28,7 +28,7 @@ _LONGEST_PARAM = 6000
 _PARAMS_PER_CALL = 100
 _METRICS_PER_CALL = 1000
 
-# Else MLflow takes it for an experiment with language models, and shows neither figures nor parameters in its list.
+# What kind of experiment MLflow lists it as; it guesses otherwise, from the first run.
 _EXPERIMENT = {"mlflow.experimentKind": "custom_model_development"}
 
 ParamValue = str | int | float | bool | None
