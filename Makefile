@@ -20,7 +20,7 @@ help:  ## Show what there is.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(VENV)/ready: requirements/development.txt pyproject.toml
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements/development.txt)"
 	$(VENV)/bin/uv pip install --quiet --python $(VENV) -r requirements/development.txt
 	$(VENV)/bin/uv pip install --quiet --python $(VENV) --no-deps --editable .
@@ -29,7 +29,7 @@ $(VENV)/ready: requirements/development.txt pyproject.toml
 
 # Airflow and the machine-learning libraries never share an environment: this one has Airflow and our bare package.
 $(VENV_AIRFLOW)/ready: requirements/airflow.txt pyproject.toml $(VENV)/ready
-	$(PYTHON) -m venv $(VENV_AIRFLOW)
+	$(PYTHON) -m venv --clear $(VENV_AIRFLOW)
 	$(VENV)/bin/uv pip install --quiet --python $(VENV_AIRFLOW) -r requirements/airflow.txt
 	$(VENV)/bin/uv pip install --quiet --python $(VENV_AIRFLOW) --no-deps --editable .
 	touch $@
