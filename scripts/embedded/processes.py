@@ -51,8 +51,11 @@ def started(
 
 
 def _end_with_parent() -> None:
-    """Ask Linux for a SIGTERM when our parent ends, however it ends: who was killed can end nobody."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    """Ask Linux for a SIGKILL when our parent ends, however it ends: who was killed can end nobody.
+
+    Airflow would take a SIGTERM for a failed task, and wait to try it again. The step that it was at ends by itself.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def quietly(command: Sequence[str | Path], environment: Mapping[str, str], log: IO[bytes]) -> int:

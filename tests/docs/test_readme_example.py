@@ -16,8 +16,6 @@ import pytest
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 AIRFLOW = Path(os.environ.get("AFORO_AIRFLOW_PYTHON", ROOT / ".venv-airflow" / "bin" / "python")).with_name("airflow")
-# One after the other: each call goes on from what the one before has left.
-pytestmark = pytest.mark.xdist_group("demo")
 STEPS = ["ingest", "validate", "split", "train", "calibrate", "evaluate", "promote"]
 
 
@@ -43,6 +41,7 @@ class Demo:
             "PYTHONPATH": os.pathsep.join([str(ROOT / "scripts"), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
             "AFORO_HOME": str(self.home),
             "AFORO_USE_CASES": str(self.use_cases),
+            "MLFLOW_TRACKING_URI": "",  # MLflow leaves that of another test here
         }
 
     def start(self) -> subprocess.Popen[str]:

@@ -60,7 +60,9 @@ class Home:
 
     @property
     def variables(self) -> dict[str, str]:
-        return {"AFORO_HOME": str(self.folder), "AFORO_USE_CASES": str(self.use_cases), "COLUMNS": "200"}
+        folders = {"AFORO_HOME": str(self.folder), "AFORO_USE_CASES": str(self.use_cases)}
+        # MLflow leaves the address of another test's database in the environment.
+        return {**folders, "MLFLOW_TRACKING_URI": "", "COLUMNS": "200"}
 
     @property
     def environment(self) -> dict[str, str]:
@@ -175,6 +177,7 @@ def tiny_document() -> dict[str, Any]:
         "candidates": [{"kind": "historical_rate", "by": []}, {"kind": "linear", "search": {"penalty": [0.1, 1.0]}}],
         "budget": {"fits": 2},
         "evaluation": {"bootstrap": {"resamples": 200}},
+        "gate": {},
     }
 
 

@@ -20,8 +20,6 @@ from aforo.workflows.wiring import Platform
 if TYPE_CHECKING:
     from conftest import Home
 
-pytestmark = pytest.mark.xdist_group("broken off")
-
 STEPS: tuple[Step, ...] = get_args(Step)
 
 

@@ -248,7 +248,7 @@ def test_the_command_says_what_it_did(trained: Any, births: pl.DataFrame, tmp_pa
     again = trained.aforo(*asked, "--json")
 
     assert (said.returncode, again.returncode) == (0, 0), said.stderr
-    assert [line.split()[-1] for line in said.stdout.splitlines()[1:4]] == ["1,000", "0", "1"]
+    assert [line.split()[-1] for line in said.stdout.splitlines()[1:4]] == ["1000", "0", "1"]
     assert bulk.BulkManifest.model_validate_json(again.stdout).rows == 1000
 
 

@@ -14,6 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
+from aforo.errors import StepNotReady
+
 SOURCE = Path(__file__).parents[2] / "services" / "use_cases" / "breast_cancer" / "data.csv"
 
 
@@ -111,6 +113,24 @@ def test_what_cannot_be_is_refused(two_versions: Any, arguments: tuple[str, ...]
     assert done.returncode == code
     assert said in done.stderr
     assert len(two_versions.platform.ledger.history("tiny")) == 2
+
+
+def test_a_verdict_over_a_former_champion_does_not_promote(two_versions: Any) -> None:
+    for key, seed in (("slow", 3), ("quick", 4)):
+        two_versions.run("tiny", key, last="split")
+        two_versions.step("train", "tiny", key, seed=seed)
+        two_versions.step("calibrate", "tiny", key)
+        two_versions.step("evaluate", "tiny", key)
+    two_versions.step("promote", "tiny", "quick")
+
+    with pytest.raises(StepNotReady, match="version 3 was compared with champion 2; the champion now is 4"):
+        two_versions.step("promote", "tiny", "slow")
+    judged = two_versions.step("evaluate", "tiny", "slow")
+    two_versions.step("promote", "tiny", "slow")
+
+    assert judged.champion == "4"
+    assert two_versions.platform.versions.aliases("tiny")["champion"] == judged.model_version
+    assert two_versions.step("evaluate", "tiny", "slow") == judged
 
 
 def test_a_refused_version_cannot_be_promoted_by_hand(two_versions: Any) -> None:

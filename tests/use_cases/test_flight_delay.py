@@ -22,8 +22,6 @@ from aforo.workflows.parts import Parts
 if TYPE_CHECKING:
     from conftest import Home
 
-pytestmark = pytest.mark.xdist_group("flight_delay")
-
 
 def frozen_rows(home: Home, run_key: str) -> pl.DataFrame:
     """Return the test part."""

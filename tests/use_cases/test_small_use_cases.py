@@ -22,8 +22,6 @@ from aforo.workflows.parts import Parts
 if TYPE_CHECKING:
     from conftest import Home
 
-pytestmark = pytest.mark.xdist_group("small use cases")
-
 NAMES = ("breast_cancer", "digits", "newborn_weight")
 STEPS: tuple[Step, ...] = get_args(Step)
 TIMELY = {"seconds", "reused"}

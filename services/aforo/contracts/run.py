@@ -184,6 +184,8 @@ class EvaluateManifest(Manifest):
     metrics: dict[str, dict[str, float]]
     """Per predictor (candidates, baseline, champion), its figures on the test part."""
     report_digest: str
+    champion: str | None
+    """Version of the champion it was compared with, ``None`` if there was none."""
     model_version: str
     model_digest: str
     """SHA-256 of the graph."""

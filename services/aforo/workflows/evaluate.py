@@ -54,6 +54,8 @@ class Measured:
 def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> EvaluateManifest:
     """Judge the chosen candidate, and register it as ``challenger`` whatever the verdict.
 
+    It is judged anew when another version has become champion since.
+
     Raises
     ------
     DataError
@@ -63,10 +65,11 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> EvaluateManif
     split = platform.runs.read(use_case.name, run_key, SplitManifest)
     trained = platform.runs.read(use_case.name, run_key, TrainManifest)
     calibrated = platform.runs.read(use_case.name, run_key, CalibrateManifest)
-    inputs = inputs_of(use_case, split, trained, calibrated)
+    champion = _opponent(use_case, run_key, platform)
+    inputs = inputs_of(use_case, split, trained, calibrated, champion=champion)
     if done := platform.runs.finished(use_case.name, run_key, EvaluateManifest, inputs):
         return done
-    measured = _measure(use_case, trained, calibrated, Parts.load(split, platform), platform)
+    measured = _measure(use_case, trained, calibrated, Parts.load(split, platform), champion, platform)
     chosen = next(candidate for candidate in calibrated.candidates if candidate.name == trained.chosen)
     graph = platform.runs.read_bytes(chosen.predictor)
     report = _judge(use_case, trained, graph, measured)
@@ -88,6 +91,7 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> EvaluateManif
             seconds=time.monotonic() - started,
             report=key,
             report_digest=hashlib.sha256(written).hexdigest(),
+            champion=champion,
             verdict=report.verdict,
             reasons=report.reasons,
             metrics=report.figures(),
@@ -98,8 +102,22 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> EvaluateManif
     )
 
 
+def _opponent(use_case: UseCase, run_key: RunKey, platform: Platform) -> str | None:
+    """Return the version to compare with: the champion, or the one before if that is what this run made."""
+    champion = platform.versions.champion(use_case.name)
+    judged = platform.runs.find(use_case.name, run_key, EvaluateManifest)
+    if champion is not None and judged is not None and champion.version == judged.model_version:
+        return judged.champion
+    return None if champion is None else champion.version
+
+
 def _measure(
-    use_case: UseCase, trained: TrainManifest, calibrated: CalibrateManifest, parts: Parts, platform: Platform
+    use_case: UseCase,
+    trained: TrainManifest,
+    calibrated: CalibrateManifest,
+    parts: Parts,
+    champion: str | None,
+    platform: Platform,
 ) -> Measured:
     table = parts.of("test")
     y, contract = use_case.targets(table), use_case.contract
@@ -115,20 +133,17 @@ def _measure(
             name: Answers.of(contract, y, {output: run_scores(graph, use_case, table)})
             for name, graph in scores.items()
         },
-        champion=_champion(use_case, table, platform),
+        champion=None if champion is None else _answers_of(champion, use_case, table, platform),
     )
 
 
-def _champion(use_case: UseCase, table: pl.DataFrame, platform: Platform) -> Answers | None:
-    champion = platform.versions.champion(use_case.name)
-    if champion is None:
-        return None
+def _answers_of(version: str, use_case: UseCase, table: pl.DataFrame, platform: Platform) -> Answers:
     with tempfile.TemporaryDirectory(prefix="aforo-champion-") as folder:
-        fetched = platform.versions.download(use_case.name, champion.version, Path(folder) / "bundle")
+        fetched = platform.versions.download(use_case.name, version, Path(folder) / "bundle")
         bundle = read_bundle(fetched, platform.signing_key)
         if bundle.contract.task != use_case.task.kind or bundle.contract.classes != use_case.classes:
             raise DataError(
-                f"{use_case.name}: champion version {champion.version} answers another question "
+                f"{use_case.name}: champion version {version} answers another question "
                 f"({bundle.contract.task} of {list(bundle.contract.classes)})",
                 hint="give the changed question a use case of its own",
             )

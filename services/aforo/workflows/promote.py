@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from aforo.contracts.run import EvaluateManifest, PromoteManifest, RunKey
-from aforo.errors import GateRefused
+from aforo.errors import GateRefused, StepNotReady
 from aforo.registry.promotion import promote
 from aforo.use_case import UseCase
 from aforo.workflows.champions import actor
@@ -25,6 +25,8 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform, *, move: bool = 
     ------
     GateRefused
         The gate refused it; the champion stays.
+    StepNotReady
+        Another version has become champion since the gate compared the two.
     """
     started = time.monotonic()
     evaluated = platform.runs.read(use_case.name, run_key, EvaluateManifest)
@@ -37,6 +39,7 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform, *, move: bool = 
     version = platform.versions.resolve(use_case.name, evaluated.model_version)
     changed, previous = False, None
     if move:
+        _refuse_stale_verdict(use_case, run_key, evaluated, platform)
         promoted = promote(
             platform.ledger,
             platform.versions,
@@ -61,3 +64,15 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform, *, move: bool = 
             changed=changed,
         )
     )
+
+
+def _refuse_stale_verdict(use_case: UseCase, run_key: RunKey, evaluated: EvaluateManifest, platform: Platform) -> None:
+    rows = platform.ledger.history(use_case.name)
+    present = rows[-1].version if rows else None
+    is_promoted = any((row.action, row.run_key) == ("promote", run_key) for row in rows)
+    if not is_promoted and present not in (evaluated.champion, evaluated.model_version):
+        raise StepNotReady(
+            f"{use_case.name}: version {evaluated.model_version} was compared with champion "
+            f"{evaluated.champion or 'none'}; the champion now is {present or 'none'}",
+            hint=f"judge it again with `aforo evaluate {use_case.name} --run-key {run_key}`",
+        )
