@@ -1,7 +1,10 @@
 # The platform on Docker Compose. Included by the Makefile.
 OPERATE = PYTHONPATH=deploy python3 -m operating
-# Runs and versions record it; empty where this is no checkout.
-up upgrade images: export AFORO_CODE_COMMIT = $(shell git describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null)
+# Runs and versions record it. Where this is no checkout, .env says what it is.
+COMMIT := $(shell git describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null)
+ifneq ($(COMMIT),)
+up upgrade images: export AFORO_CODE_COMMIT := $(COMMIT)
+endif
 
 .PHONY: up down logs status doctor secrets rotate backup restore prune upgrade images test-stack
 
@@ -10,7 +13,7 @@ up: secrets  ## start the platform: builds what is missing, waits until everythi
 	@$(OPERATE) status
 
 down:  ## stop the platform; data stays
-	docker compose down
+	docker compose --profile '*' down
 
 logs:  ## follow the logs; SERVICE=mlflow for one service alone
 	docker compose logs --follow --tail 100 $(SERVICE)
@@ -40,7 +43,7 @@ upgrade: secrets  ## back up, build the new images, migrate, start
 	@$(OPERATE) backup
 	docker compose up --build --detach --wait --force-recreate
 
-images:  ## save every image into one archive, for a machine without the internet
+images:  ## save the whole platform into one archive, for a machine without the internet
 	@$(OPERATE) images
 
 test-stack: $(VENV)/ready  ## build, start and drive the platform, break it, restore it; takes about 20 minutes

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from operating.stack import ENVIRONMENT, ROOT, SECRETS, OperatingError, environment, run
+from operating.stack import ENVIRONMENT, ROOT, SECRETS, OperatingError, containers, environment, run
 
 # The containers' user where the operator is root, so that no container runs as root.
 CONTAINER_ID = 10001
@@ -53,9 +53,20 @@ def root_identity() -> str:
 
 
 def api_keys() -> str:
-    """The prediction API's key file: it holds only the hash of the key beside it."""
-    digest = hashlib.sha256(read("prediction_api_key").encode()).hexdigest()
-    return json.dumps({"keys": [{"name": "first", "sha256": digest, "scopes": ["predict", "feedback"]}]})
+    """The prediction API's key file: it holds only the hashes of the two keys beside it."""
+    keys = (
+        ("first", "prediction_api_key", ["predict", "feedback"]),
+        ("prometheus", "prediction_api_metrics_key", ["admin"]),
+    )
+    entries = [
+        {"name": name, "sha256": hashlib.sha256(read(file).encode()).hexdigest(), "scopes": scopes}
+        for name, file, scopes in keys
+    ]
+    return json.dumps({"keys": entries})
+
+
+def api_key() -> str:
+    return "aforo_" + secrets.token_urlsafe(32)
 
 
 FILES: dict[str, Callable[[], str]] = {
@@ -82,7 +93,8 @@ FILES: dict[str, Callable[[], str]] = {
     "airflow_api_secret_key": password,
     "airflow_jwt_secret": lambda: secrets.token_urlsafe(48),
     "signing_key": lambda: secrets.token_hex(32),
-    "prediction_api_key": lambda: "aforo_" + secrets.token_urlsafe(32),
+    "prediction_api_key": api_key,
+    "prediction_api_metrics_key": api_key,
     "prediction_api_keys": api_keys,
 }
 TLS = ("tls_certificate", "tls_key", "tls_authority")
@@ -112,9 +124,14 @@ SERVICES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("airflow_admin_password", "airflow_viewer_password", "airflow_api_secret_key", "airflow_jwt_secret"),
         ("airflow-init", "airflow-api-server", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer"),
     ),
-    "prediction-api": (("prediction_api_key", "prediction_api_keys"), ("prediction-api",)),
+    "prediction-api": (
+        ("prediction_api_key", "prediction_api_metrics_key", "prediction_api_keys"),
+        ("prediction-api", "prometheus"),
+    ),
     "proxy": (TLS, ("proxy",)),
 }  # fmt: skip
+# Started only where it is asked for.
+OPTIONAL = ("prometheus",)
 
 
 def read(name: str) -> str:
@@ -139,6 +156,8 @@ def rotate(service: str) -> None:
     if service not in SERVICES:
         raise OperatingError(f"no service {service!r} has secrets to rotate; expected one of {', '.join(SERVICES)}")
     names, users = SERVICES[service]
+    present = {str(container["Service"]) for container in containers()}
+    users = tuple(user for user in users if user not in OPTIONAL or user in present)
     for name in names:
         if name in FILES:
             write(name, FILES[name]())

@@ -33,13 +33,12 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         return
     stack = Platform(copy_of_the_working_tree(folder))
     stack.operate("secrets")
-    settings = {f"AFORO_{name}_PORT".replace("_API", ""): str(port) for name, port in PORTS.items()}
-    settings["AFORO_STORE"] = os.environ.get("AFORO_STORE", "minio")
-    settings["AFORO_CODE_COMMIT"] = COMMIT
-    path = stack.folder / ".env"
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.partition("=")[0] not in settings]
-    lines += [f"{name}={value}" for name, value in settings.items()]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for name, port in PORTS.items():
+        stack.set(f"AFORO_{name}_PORT".replace("_API", ""), str(port))
+    for name in ("AFORO_STORE", "AFORO_MINIO_IMAGE", "AFORO_SEAWEEDFS_IMAGE"):
+        if name in os.environ:
+            stack.set(name, os.environ[name])
+    stack.set("AFORO_CODE_COMMIT", COMMIT)
     stack.compose("down", "--volumes", "--remove-orphans")
     start = time.monotonic()
     stack.compose("build")

@@ -35,6 +35,12 @@ class Platform:
     folder: Path
     project: str = "aforo-test"
 
+    def set(self, name: str, value: str) -> None:
+        """Change a line of .env, as an operator does."""
+        path = self.folder / ".env"
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.partition("=")[0] != name]
+        path.write_text("\n".join([*lines, f"{name}={value}"]) + "\n", encoding="utf-8")
+
     @property
     def environment(self) -> dict[str, str]:
         ours = {
@@ -42,10 +48,13 @@ class Platform:
         }
         return ours | {"COMPOSE_PROJECT_NAME": self.project, "PYTHONPATH": str(self.folder / "deploy")}
 
-    def run(self, *command: str, check: bool = True, timeout: float = 1800) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str, check: bool = True, timeout: float = 1800, stdin: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            command, cwd=self.folder, env=self.environment, text=True, capture_output=True, check=False, timeout=timeout
-        )
+            command, cwd=self.folder, env=self.environment, text=True, capture_output=True, check=False,
+            timeout=timeout, input=stdin,
+        )  # fmt: skip
         if check and done.returncode:
             pytest.fail(
                 f"{' '.join(command)} ended with {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
