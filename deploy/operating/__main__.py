@@ -22,7 +22,7 @@ def main() -> int:
     backup.add_argument("--to", type=Path, help="file to write; default: backups/<time>.tar")
     restore = commands.add_parser("restore", help="bring an archive back, in place of what is there")
     restore.add_argument("file", type=Path)
-    images = commands.add_parser("images", help="save every image into one archive")
+    images = commands.add_parser("images", help="save the whole platform into one archive")
     images.add_argument("--to", type=Path, default=Path("dist/aforo-images.tar"))
     arguments = parser.parse_args()
     try:
