@@ -16,7 +16,18 @@ import urllib.request
 from collections.abc import Callable, Iterator
 
 from operating.secret_files import FILES, TLS
-from operating.stack import ENVIRONMENT, ROOT, SECRETS, OperatingError, answer_of, compose, containers, environment, run
+from operating.stack import (
+    ENVIRONMENT,
+    ROOT,
+    SECRETS,
+    OperatingError,
+    answer_of,
+    compose,
+    containers,
+    environment,
+    run,
+    written,
+)
 
 GIB = 2**30
 NEEDED_MEMORY_BYTES = 8 * 10**9
@@ -78,7 +89,7 @@ def settings() -> Iterator[str]:
         for line in (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
         if "=" in line and not line.startswith("#")
     }
-    for name in environment():
+    for name in written():
         if name.startswith("AFORO_") and name not in known:
             yield f"{name} in .env is no variable of the platform: see .env.example for the right name"
     compose("config", "--quiet", stderr=subprocess.PIPE)

@@ -43,12 +43,17 @@ def containers() -> list[dict[str, object]]:
     return [json.loads(line) for line in lines if line.strip()]
 
 
-def environment() -> dict[str, str]:
-    """Return .env, with what the shell sets taking its place, as Compose reads them."""
+def written() -> dict[str, str]:
+    """Return .env."""
     values: dict[str, str] = {}
     if ENVIRONMENT.exists():
         for line in ENVIRONMENT.read_text(encoding="utf-8").splitlines():
             name, separator, value = line.partition("=")
             if separator and not name.lstrip().startswith("#"):
                 values[name.strip()] = value.strip()
-    return values | {name: value for name, value in os.environ.items() if name.startswith(("AFORO_", "COMPOSE_"))}
+    return values
+
+
+def environment() -> dict[str, str]:
+    """Return .env, with what the shell sets taking its place, as Compose reads them."""
+    return written() | {name: value for name, value in os.environ.items() if name.startswith(("AFORO_", "COMPOSE_"))}
