@@ -391,7 +391,7 @@ def _missing(key: str, place: str) -> ObjectMissing:
 def _unavailable(place: str, key: str, error: Exception) -> StoreUnavailable:
     return StoreUnavailable(
         f"{place} does not answer for {key!r}: {error}",
-        hint="check that the store runs and that AFORO_S3_ENDPOINT_URL is its address",
+        hint="check that the store runs and has space left, and that AFORO_S3_ENDPOINT_URL is its address",
     )
 
 

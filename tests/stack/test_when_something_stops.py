@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from stack_platform import FINISHED, Platform, wait_for
+import yaml
+from stack_platform import FINISHED, ROOT, Platform, wait_for
 from test_a_fresh_platform import example_of
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(1800)]
@@ -21,6 +24,9 @@ NOT_NEEDED_TO_PREDICT = (
     "postgres", "minio", "mlflow", "airflow-api-server", "airflow-scheduler", "airflow-dag-processor",
     "airflow-triggerer", "metrics",
 )  # fmt: skip
+
+WAITING = ("up_for_retry", "failed")
+STORE = yaml.safe_load((ROOT / "deploy" / "stores" / "seaweedfs.yaml").read_text())["services"]["store"]
 
 
 class Asking(threading.Thread):
@@ -141,6 +147,28 @@ def test_a_run_ends_well_although_the_store_is_away_for_a_while(platform: Platfo
     assert asking.wrong == []
 
 
+@pytest.mark.skipif(os.environ.get("AFORO_STORE") != "seaweedfs", reason="this is how SeaweedFS is made to be full")
+def test_a_run_ends_well_although_the_store_was_full_for_a_while(
+    platform: Platform, champion: str, tmp_path: Path
+) -> None:
+    command = [*STORE["command"], "-volume.minFreeSpace=100"]  # less free than 100 %: nothing more is taken in
+    full = tmp_path / "full.json"
+    full.write_text(json.dumps({"services": {"minio": {"command": command}}}))
+    with predictions_asked_for(platform, champion) as asking:
+        platform.compose("-f", "docker-compose.yaml", "-f", str(full), "up", "--detach", "--wait", "--no-deps", "minio")
+        try:
+            run = platform.trigger(champion, again=True, promote=False)
+            wait_for(lambda: has_waited(platform, champion, run), 300, "a task to fail for want of space")
+            failed = next(name for name, task in platform.tasks_of(champion, run).items() if task["state"] in WAITING)
+            said = platform.log_of(champion, run, failed)
+        finally:
+            platform.compose("up", "--detach", "--wait", "--no-deps", "minio")
+        wait_for(lambda: platform.state_of(champion, run) in FINISHED, 600, "the run to end")
+    platform.finish(champion, run)
+    assert asking.wrong == []
+    assert "space left" in said
+
+
 def test_everything_is_as_before_after_all_of_it_was_restarted(platform: Platform, champion: str) -> None:
     with platform.api() as api:
         before = api.get(f"/models/{champion}").json()["live"]
@@ -156,5 +184,4 @@ def task(platform: Platform, use_case: str, run: str, name: str) -> dict[str, An
 
 
 def has_waited(platform: Platform, use_case: str, run: str) -> bool:
-    states = {item["state"] for item in platform.tasks_of(use_case, run).values()}
-    return bool(states & {"up_for_retry", "failed", "upstream_failed"})
+    return any(item["state"] in WAITING for item in platform.tasks_of(use_case, run).values())
