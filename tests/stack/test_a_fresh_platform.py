@@ -6,7 +6,7 @@ import json
 
 import httpx
 import pytest
-from stack_platform import COMMIT, ONE_SHOTS, Platform, figures, memory_of, wait_for
+from stack_platform import COMMIT, ONE_SHOTS, PORTS, Platform, figures, memory_of, wait_for
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(2400)]
 
@@ -32,6 +32,14 @@ def test_every_service_is_healthy_and_every_one_shot_done(platform: Platform) ->
             assert (container["State"], container["ExitCode"]) == ("exited", 0), name
         else:
             assert container["Health"] == "healthy", name
+
+
+def test_starting_what_runs_changes_nothing_and_says_where_to_look(platform: Platform) -> None:
+    before = {name: item["ID"] for name, item in platform.containers().items() if name not in ONE_SHOTS}
+    said = platform.run("make", "up").stdout
+    assert {name: item["ID"] for name, item in platform.containers().items() if name not in ONE_SHOTS} == before
+    for service in PORTS:
+        assert platform.url(service) in said
 
 
 def test_the_doctor_finds_nothing_wrong(platform: Platform) -> None:

@@ -11,7 +11,10 @@ from stack_platform import PORTS, Platform
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 
-LISTEN = "0A"
+LISTEN, BOUND = "0A", "07"
+"""States of a TCP socket that takes connections, and of a UDP socket that is not connected."""
+EPHEMERAL = 32768
+"""From here on, an unconnected UDP socket is a client's: Airflow sends its figures from such."""
 LOOPBACK = ("0100007F", "00000000000000000000000001000000", "0B00007F")
 
 
@@ -23,21 +26,25 @@ def named_ports(platform: Platform) -> dict[str, set[int]]:
 
 
 def listening(platform: Platform, service: str) -> Iterator[int]:
-    """Yield the TCP ports that the container takes connections on from elsewhere."""
-    text = platform.compose("exec", "-T", service, "cat", "/proc/net/tcp", "/proc/net/tcp6", check=False)
-    for line in text.splitlines():
-        fields = line.split()
-        if len(fields) > 3 and fields[3] == LISTEN:
-            address, _, port = fields[1].partition(":")
-            if not address.endswith("0100007F") and address not in LOOPBACK:
-                yield int(port, 16)
+    """Yield the TCP and UDP ports on which the container takes something in from elsewhere."""
+    for protocol, state, below in (("tcp", LISTEN, 65536), ("udp", BOUND, EPHEMERAL)):
+        tables = (f"/proc/net/{protocol}", f"/proc/net/{protocol}6")
+        for line in platform.compose("exec", "-T", service, "cat", *tables, check=False).splitlines():
+            fields = line.split()
+            if len(fields) > 3 and fields[3] == state:
+                address, _, port = fields[1].partition(":")
+                is_local = address.endswith("0100007F") or address in LOOPBACK
+                if not is_local and int(port, 16) < below:
+                    yield int(port, 16)
 
 
 def test_no_container_listens_on_a_port_that_the_readme_does_not_name(platform: Platform) -> None:
     named = named_ports(platform)
     running = [name for name, item in platform.containers().items() if item["State"] == "running"]
-    surplus = {name: sorted(set(listening(platform, name)) - named.get(name, set())) for name in running}
+    found = {name: set(listening(platform, name)) for name in running}
+    surplus = {name: sorted(ports - named.get(name, set())) for name, ports in found.items()}
     assert {name: ports for name, ports in surplus.items() if ports} == {}
+    assert found["metrics"] == named["metrics"] == {9102, 8125}  # TCP and UDP: the tables were read
 
 
 def test_every_port_that_is_published_is_the_proxys(platform: Platform) -> None:

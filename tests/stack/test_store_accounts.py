@@ -5,11 +5,7 @@ from __future__ import annotations
 import configparser
 import os
 import shutil
-import signal
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +15,12 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from stack_platform import Platform
+from stack_platform import Platform, copy_of_the_working_tree
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 
 BUCKETS = ("raw", "snapshots", "runs", "models", "predictions")
+FRONT_END = "aforo-test/minio-front-end"
 REACH = {
     "mlflow": {"models"},
     "tasks": {"raw", "snapshots", "runs", "predictions"},
@@ -59,70 +56,36 @@ class Store:
 
 
 @pytest.fixture(scope="module")
-def admin_api_store(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """A store with MinIO's admin API: JuiceFS's gateway, which carries MinIO's own front end."""
+def minio(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """The `minio` service of docker-compose.yaml alone, with MinIO's own front end under MinIO's command line."""
     program = shutil.which("juicefs", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if program is None:
         pytest.fail("juicefs is not installed; it comes with the development requirements")
-    folder = tmp_path_factory.mktemp("juicefs")
-    secrets = shutil.copytree(platform.folder / "secrets", folder / "secrets")
-    for path in (secrets, *secrets.iterdir()):
-        shutil.chown(path, *ownership(platform))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    meta = f"sqlite3://{folder}/meta.db"
-    platform.run(program, "format", "--storage", "file", "--bucket", f"{folder}/objects/", meta, "tests")
-    root = {
-        "MINIO_ROOT_USER": platform.secret("store_root_user"),
-        "MINIO_ROOT_PASSWORD": platform.secret("store_root_password"),
-    }
-    gateway = subprocess.Popen(
-        [program, "gateway", "--multi-buckets", "--no-usage-report", meta, f"127.0.0.1:{port}"],
-        env=os.environ | root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+    context = shutil.copytree(Path(__file__).parent / "minio_front_end", tmp_path_factory.mktemp("image") / "context")
+    shutil.copy(program, context / "juicefs")
+    platform.run("docker", "build", "--tag", FRONT_END, str(context))
+    alone = Platform(copy_of_the_working_tree(tmp_path_factory.mktemp("minio")), project="aforo-test-minio")
+    alone.operate("secrets")
+    alone.set("AFORO_STORE", "minio")
+    alone.set("AFORO_MINIO_IMAGE", FRONT_END)
     try:
-        wait_for_port(port)
-        endpoint = f"http://127.0.0.1:{port}"
-        for _ in range(2):  # as often as wanted
-            said = prepare(platform, endpoint, secrets)
-        assert "MinioAccounts" in said
-        yield Store(endpoint, secrets)
+        alone.up("minio")
+        alone.compose("run", "--rm", "-T", "minio-init")
+        yield alone
     finally:
-        os.killpg(gateway.pid, signal.SIGKILL)
-        gateway.wait(10)
+        alone.compose("down", "--volumes", "--remove-orphans", check=False)
+
+
+@pytest.fixture(scope="module")
+def minio_store(minio: Platform) -> Store:
+    networks = minio.inspect("minio")["NetworkSettings"]["Networks"]
+    return Store(f"http://{networks[f'{minio.project}_back']['IPAddress']}:9000", minio.folder / "secrets")
 
 
 @pytest.fixture(scope="module")
 def stack_store(platform: Platform) -> Store:
     """The platform's own store, through its published port."""
     return Store(platform.url("STORE"), platform.folder / "secrets", str(platform.folder / "secrets" / "tls_authority"))
-
-
-def ownership(platform: Platform) -> tuple[int, int]:
-    status = (platform.folder / "secrets" / "store_root_user").stat()
-    return status.st_uid, status.st_gid
-
-
-def prepare(platform: Platform, endpoint: str, secrets: Path) -> str:
-    image = platform.inspect("mlflow")["Config"]["Image"]
-    user, group = ownership(platform)
-    done = platform.run(
-        "docker", "run", "--rm", "--network=host", f"--user={user}:{group}", f"--volume={secrets}:/run/secrets:ro",
-        f"--env=AFORO_S3_ENDPOINT_URL={endpoint}", image, "python", "/opt/deploy/prepare/buckets.py",
-    )  # fmt: skip
-    return done.stdout
-
-
-def wait_for_port(port: int) -> None:
-    for _ in range(150):
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            time.sleep(0.2)
-        else:
-            return
-    pytest.fail(f"nothing listens on port {port}")
 
 
 def allowed(client: Any, bucket: str) -> bool:
@@ -145,15 +108,32 @@ def allowed(client: Any, bucket: str) -> bool:
     return done[0]
 
 
-@pytest.mark.parametrize("store", ["stack_store", "admin_api_store"])
+@pytest.mark.parametrize("store", ["stack_store", "minio_store"])
 @pytest.mark.parametrize("service", REACH)
 def test_a_key_reaches_its_own_buckets_and_no_other(request: pytest.FixtureRequest, store: str, service: str) -> None:
     client = request.getfixturevalue(store).client(service)
     assert {bucket for bucket in BUCKETS if allowed(client, bucket)} == REACH[service]
 
 
-@pytest.mark.parametrize("store", ["stack_store", "admin_api_store"])
+@pytest.mark.parametrize("store", ["stack_store", "minio_store"])
 @pytest.mark.parametrize("service", REACH)
 def test_a_key_can_make_no_bucket(request: pytest.FixtureRequest, store: str, service: str) -> None:
     with pytest.raises(ClientError, match="AccessDenied"):
         request.getfixturevalue(store).client(service).create_bucket(Bucket="another")
+
+
+def test_users_of_minio_are_made_through_its_admin_api_as_often_as_wanted(minio: Platform, minio_store: Store) -> None:
+    said = minio.compose("run", "--rm", "-T", "minio-init")
+    assert "keys ready: mlflow, tasks (MinioAccounts)" in said
+    assert allowed(minio_store.client("tasks"), "runs")
+
+
+def test_a_key_of_minio_that_was_rotated_is_of_no_use_any_more(minio: Platform, minio_store: Store) -> None:
+    before = minio_store.client("tasks")
+    secret = minio.folder / "secrets" / "store_tasks_secret_key"
+    secret.unlink()
+    minio.operate("secrets")
+    minio.compose("run", "--rm", "-T", "minio-init")
+    with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
+        before.list_objects_v2(Bucket="runs")
+    assert allowed(minio_store.client("tasks"), "runs")
