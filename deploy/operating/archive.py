@@ -24,7 +24,9 @@ from operating.stack import ROOT, SECRETS, OperatingError, compose, containers, 
 FORMAT = 1
 DATABASES = ("airflow", "mlflow", "mlflow_auth", "aforo")
 KEYS = ("signing_key", "airflow_fernet_key")
-WRITERS = ("airflow-scheduler", "airflow-api-server", "airflow-dag-processor", "airflow-triggerer", "mlflow")
+WRITERS = (
+    "airflow-scheduler", "airflow-api-server", "airflow-dag-processor", "airflow-triggerer", "mlflow", "log-shipper",
+)  # fmt: skip
 
 
 def backup(to: Path | None = None) -> Path:

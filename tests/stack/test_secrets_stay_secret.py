@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(1200)]
 
 LASTING = (
     "postgres", "minio", "mlflow", "airflow-api-server", "airflow-scheduler", "airflow-dag-processor",
-    "airflow-triggerer", "prediction-api", "proxy", "metrics",
+    "airflow-triggerer", "prediction-api", "log-shipper", "proxy", "metrics",
 )  # fmt: skip
 
 

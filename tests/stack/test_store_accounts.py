@@ -15,7 +15,8 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from stack_platform import Platform, copy_of_the_working_tree
+from stack_platform import Platform, copy_of_the_working_tree, wait_for
+from test_a_fresh_platform import example_of
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 
@@ -137,3 +138,12 @@ def test_a_key_of_minio_that_was_rotated_is_of_no_use_any_more(minio: Platform, 
     with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
         before.list_objects_v2(Bucket="runs")
     assert allowed(minio_store.client("tasks"), "runs")
+
+
+def test_answered_predictions_are_shipped_to_their_bucket(
+    platform: Platform, champion: str, stack_store: Store
+) -> None:
+    with platform.api() as api:
+        assert api.post(f"/models/{champion}/predict", json=example_of(api, champion)).status_code == 200
+    tasks = stack_store.client("tasks")
+    wait_for(lambda: tasks.list_objects_v2(Bucket="predictions")["KeyCount"] > 0, 150, "the prediction log")

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(1800)]
 
 NOT_NEEDED_TO_PREDICT = (
     "postgres", "minio", "mlflow", "airflow-api-server", "airflow-scheduler", "airflow-dag-processor",
-    "airflow-triggerer", "metrics",
+    "airflow-triggerer", "log-shipper", "metrics",
 )  # fmt: skip
 
 WAITING = ("up_for_retry", "failed")
