@@ -19,7 +19,9 @@ ALERTS = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_tex
 DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "dashboard.json").read_text())
 # Told only once something has gone wrong, which it should not have.
 ONLY_IN_TROUBLE = {
+    "aforo_log_dropped_total",
     "aforo_refusals_total",
+    "aforo_trials_stopped_total",
     "aforo_versions_refused_total",
     "airflow_dag_run_duration_failed_seconds_count",
 }
@@ -60,7 +62,7 @@ def prometheus(platform: Platform, champion: str) -> Iterator[Prometheus]:
     with platform.api() as api:
         assert api.post(f"/models/{champion}/predict", json=example_of(api, champion)).status_code == 200
     watched = Prometheus(platform)
-    wait_for(lambda: all(target["health"] == "up" for target in watched.get("targets")["activeTargets"]), 60, "targets")
+    wait_for(lambda: len(watched.get("query", query="up == 1")["result"]) == 2, 90, "both targets to be scraped")
     yield watched
     platform.compose("--profile", "observability", "rm", "--stop", "--force", "prometheus")
 
