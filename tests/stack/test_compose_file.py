@@ -103,3 +103,10 @@ def test_the_example_environment_names_exactly_the_variables_in_use() -> None:
 def test_the_example_environment_holds_no_secret() -> None:
     names = re.findall(r"^(\w+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
     assert not [name for name in names if re.search("SECRET|PASSWORD|TOKEN|_KEY", name)]
+
+
+def test_each_image_of_ours_is_built_by_one_service_and_pulled_by_none() -> None:
+    ours = [service for service in SERVICES.values() if "AFORO_IMAGE_PREFIX" in service.get("image", "")]
+    built = [service["image"] for service in ours if "build" in service]
+    assert sorted(built) == sorted({service["image"] for service in ours})
+    assert {service.get("pull_policy") for service in ours if "build" not in service} == {"never"}
