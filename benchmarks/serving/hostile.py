@@ -80,6 +80,8 @@ def _measure(port: int, exchanges: list[Exchange], behave: Callable[[Connect, Ev
     client.join(60)
     if before.unexpected or during.unexpected:
         raise RuntimeError(f"a good client was answered {(before.unexpected + during.unexpected)[0]!r}")
+    if before.closed or during.closed:
+        raise RuntimeError(f"{before.closed + during.closed} good clients were cut off")
     if client.exitcode != 0:
         raise RuntimeError(f"the hostile client ended with {client.exitcode}")
     was, became = before.percentile_s(99) * 1e3, during.percentile_s(99) * 1e3

@@ -31,11 +31,14 @@ class Load:
         One a request, unordered.
     unexpected
         ``(index of the exchange, status line, body)`` of answers that differ from the reference.
+    closed
+        Kept connections that the server closed without an answer; the request was sent again on a new one.
     """
 
     seconds: float = 0.0
     latencies_s: list[float] = field(default_factory=list)
     unexpected: list[tuple[int, bytes, bytes]] = field(default_factory=list)
+    closed: int = 0
 
     @property
     def requests_per_s(self) -> float:
@@ -103,9 +106,21 @@ def drive(port: int, exchanges: Sequence[Exchange], *, connections: int, seconds
     while open_requests:
         for number, _ in poll.poll(60):
             connection = by_number[number]
-            received = connection.socket.recv(1 << 20)
+            try:
+                received = connection.socket.recv(1 << 20)
+            except ConnectionError:
+                received = b""
             if not received:
-                raise ConnectionError("the server closed a connection that was kept")
+                load.closed += 1
+                poll.unregister(number)
+                connection.socket.close()
+                del by_number[number]
+                again = _Connection(port, connection.index)
+                again.sent_at = connection.sent_at
+                by_number[again.socket.fileno()] = again
+                poll.register(again.socket.fileno(), select.EPOLLIN)
+                again.socket.sendall(exchanges[again.index].request)
+                continue
             buffer = connection.buffer + received if connection.buffer else received
             if not connection.needed:
                 connection.needed = _needed(buffer)

@@ -44,7 +44,7 @@ def as_table(results: dict[str, Any]) -> str:
             slower = [servers[MLFLOW]["cases"][c]["p99_ms"] / servers[OWN]["cases"][c]["p99_ms"] for c in NAMES]
             lines.append(_ratios(f"p99: {MLFLOW} ÷ {OWN}", slower))
     for name, reason in results["failed"].items():
-        lines += ["", f"{name} could not be measured: {reason.strip().splitlines()[-1]}"]
+        lines += ["", f"{name} could not be measured in every round; {reason.strip().splitlines()[-1]}"]
     return "\n".join(lines) + "\n"
 
 

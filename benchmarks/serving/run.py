@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from contenders import OTHERS, Contender, contenders
+from contenders import OTHERS, OWN, Contender, contenders
 from load_client import Exchange, Load, ask, drive, post
 from report import CASES, as_table, plot
 from server_process import running
@@ -73,15 +73,14 @@ def measure(chosen: list[Contender], subject: Subject, arguments: argparse.Names
     exchanges: dict[tuple[str, int], list[Exchange]] = {}
     for number in range(arguments.rounds):
         for contender in chosen:
-            if contender.name in failed:
-                continue
             try:
                 measured[contender.name].append(measure_once(contender, subject, arguments.seconds, exchanges))
+                outcome = "measured"
             except (RuntimeError, OSError) as error:
                 if contender.name not in OTHERS:
                     raise
-                failed[contender.name] = str(error)
-            sys.stderr.write(f"round {number + 1}: {contender.name} {failed.get(contender.name, 'measured')}\n")
+                outcome = failed[contender.name] = f"failed: {error}"
+            sys.stderr.write(f"round {number + 1}: {contender.name} {outcome}\n")
     return {
         "machine": {
             "cores": os.cpu_count(),
@@ -92,7 +91,7 @@ def measure(chosen: list[Contender], subject: Subject, arguments: argparse.Names
         "rounds": arguments.rounds,
         "seconds": arguments.seconds,
         "failed": failed,
-        "servers": {name: medians(rounds) for name, rounds in measured.items() if name not in failed},
+        "servers": {name: medians(rounds) for name, rounds in measured.items() if rounds},
     }
 
 
@@ -159,7 +158,12 @@ def prepare(contender: Contender, port: int, rows: list[dict[str, Any]], size: i
 
 
 def judge(contender: Contender, load: Load, exchanges: list[Exchange], rows: int) -> None:
-    """Refuse a measurement with a wrong answer; other bytes for the same numbers are right."""
+    """Refuse a measurement with a wrong answer; other bytes for the same numbers are right.
+
+    Other servers may close a connection that they had kept; ours may not.
+    """
+    if load.closed and contender.name == OWN:
+        raise RuntimeError(f"{contender.name} closed {load.closed} connections that it had kept")
     for index, status, body in load.unexpected:
         right = b" 200 " in status
         if right and contender.probabilities is not None:

@@ -68,13 +68,14 @@ def _keep_busy(arguments: argparse.Namespace, server: Server, requests: list[byt
     statuses: dict[str, int] = {}
     times: list[float] = []
     sizes_mb: list[float] = []
-    count = swaps = 0
+    count = swaps = closed = 0
     started = read_at = swapped_at = time.monotonic()
     end = started + arguments.minutes * 60
     exchanges = [Exchange(request, ask(server.port, request)[1]) for request in requests]
     while (now := time.monotonic()) < end:
         load = drive(server.port, exchanges, connections=8, seconds=BURST_S)
         count += len(load.latencies_s)
+        closed += load.closed
         for _, status, _ in load.unexpected:
             code = status.split(b" ")[1].decode()
             statuses[code] = statuses.get(code, 0) + 1
@@ -95,6 +96,7 @@ def _keep_busy(arguments: argparse.Namespace, server: Server, requests: list[byt
         "requests": count,
         "requests_per_s": count / seconds,
         "champion_changes": swaps,
+        "connections_cut_off": closed,
         "answers_other_than_the_first_by_status": statuses,
         "pss_mb_first": sizes_mb[0],
         "pss_mb_after_a_tenth": float(sizes[0]),

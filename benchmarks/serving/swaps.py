@@ -76,7 +76,7 @@ def swap(arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
             seen[version] = seen.get(version, 0) + 1
     return {
         "requests": len(during.latencies_s),
-        "failed_or_wrong": wrong,
+        "failed_or_wrong": wrong + during.closed,
         "versions_seen": len(seen) + 1,
         "requests_per_s_before": before.requests_per_s,
         "requests_per_s_during": during.requests_per_s,
@@ -93,13 +93,19 @@ def prepare(subject: Subject, copy: Path, version: str, key: bytes) -> list[floa
     probabilities = graph.reopen("probabilities")
     moved = graph.add("Mul", probabilities, graph.constant(1.0 - share))
     graph.output(graph.add("Add", moved, graph.constant(share / 2)), "probabilities", width=2)
-    content = graph.to_bytes()
-    predictor = GraphPredictor(content, subject.contract)
+    predictor = write_version(subject, copy / version, graph.to_bytes(), key)
+    found = predictor.run(columns_of(subject.rows[:16], subject.contract))["probabilities"][:, 1]
+    return np.asarray(found).tolist()
+
+
+def write_version(subject: Subject, folder: Path, graph: bytes, key: bytes) -> GraphPredictor:
+    """Write a bundle of the subject's contract with another graph."""
+    predictor = GraphPredictor(graph, subject.contract)
     golden = subject.bundle.golden
     outputs = predictor.run(columns_of(golden.rows, subject.contract))
     write_bundle(
-        copy / version,
-        graph=content,
+        folder,
+        graph=graph,
         contract=subject.contract,
         golden=golden.model_copy(
             update={"outputs": {name: tuple(map(tuple, v.tolist())) for name, v in outputs.items()}}
@@ -109,8 +115,7 @@ def prepare(subject: Subject, copy: Path, version: str, key: bytes) -> list[floa
         metrics=subject.bundle.manifest.metrics,
         key=key,
     )
-    found = predictor.run(columns_of(subject.rows[:16], subject.contract))["probabilities"][:, 1]
-    return np.asarray(found).tolist()
+    return predictor
 
 
 def requests(contender: Contender, subject: Subject, port: int) -> list[Exchange]:

@@ -18,6 +18,6 @@ class Predictions:
     def __init__(self) -> None:
         self.predictor = BatchPredictor(Path(os.environ["BENCHMARK_BUNDLE"]))
 
-    @bentoml.api(batchable=True, max_batch_size=10_000, max_latency_ms=1_000)
+    @bentoml.api(batchable=True, max_batch_size=10_000, max_latency_ms=60_000)
     def predict(self, rows: list[dict[str, Any]]) -> list[dict[str, float]]:
         return self.predictor.predict([rows])[0]
