@@ -43,7 +43,7 @@ def _native_schemas(name: str, rows: Json, contract: PredictionContract) -> Json
 
 
 def _scoring_schemas(rows: Json, contract: PredictionContract) -> Json:
-    split = _closed({**_table(contract), "index": {"type": "array"}}, ["columns", "data"])
+    split = _closed({**_table(contract), "index": {"description": "Not read."}}, ["columns", "data"])
     columns = {
         column.name: {"type": "array", "items": column_schema(column), "minItems": 1} for column in contract.inputs
     }
@@ -63,8 +63,8 @@ def _scoring_schemas(rows: Json, contract: PredictionContract) -> Json:
 def _inference_schemas(name: str, contract: PredictionContract) -> Json:
     outputs = [tensor["name"] for tensor in output_metadata(contract)]
     request = {
-        "id": {"type": "string"},
-        "parameters": {"type": "object"},
+        "id": {"type": ["string", "null"]},
+        "parameters": {"description": "Not read."},
         "inputs": {
             "type": "array",
             "items": {"oneOf": [_tensor_schema(column) for column in contract.inputs]},
@@ -74,7 +74,7 @@ def _inference_schemas(name: str, contract: PredictionContract) -> Json:
                 {"contains": _open({"name": {"const": column}}), "maxContains": 1} for column in _required(contract)
             ],
         },
-        "outputs": {"type": "array", "items": _open({"name": {"enum": outputs}})},
+        "outputs": {"type": ["array", "null"], "items": _open({"name": {"enum": outputs}})},
     }
     answer = {
         "model_name": {"const": name},
