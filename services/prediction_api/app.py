@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import logging
 from typing import Any
 
 import orjson
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
+from fastapi.responses import PlainTextResponse, Response
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
@@ -186,6 +187,18 @@ def _model_routes(models: ServedModels, keys: ApiKeys, states: WorkerStates) -> 
     async def ping(name: str) -> dict[str, bool]:
         await models.obtain(name, None, None)
         return {"ready": True}
+
+    spoken = importlib.metadata.version("mlflow-skinny")
+
+    @router.get(
+        "/{name}/version",
+        summary="The version of MLflow whose scoring protocol is spoken",
+        tags=["mlflow"],
+        response_class=PlainTextResponse,
+    )
+    async def version_of_protocol(name: str) -> str:
+        await models.obtain(name, None, None)
+        return spoken
 
     return router
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 
+import mlflow
 import pandas as pd
 import pytest
 from mlflow.pyfunc.scoring_server.client import ScoringServerClient
@@ -27,6 +28,7 @@ def test_mlflows_own_scoring_client_gets_the_same_numbers(service, ours):
     host, port = service.url.removeprefix("http://").split(":")
     client = ScoringServerClient(host, f"{port}/models/flight_delay")
     client.ping()
+    assert client.get_version() == mlflow.__version__
 
     answer = client.invoke(pd.DataFrame(ROWS)).get_predictions()
 
