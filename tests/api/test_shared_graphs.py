@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from aforo.errors import BundleRefused
+from aforo.errors import BundleRefused, SettingsError
 from aforo.export.inference import GraphPredictor, MappedGraph, columns_of
 from prediction_api.shared_graphs import SharedGraphs
 
@@ -163,3 +163,12 @@ def test_a_large_version_that_arrives_later_is_in_memory_once_for_all_workers(re
 
     assert TABLE_MB * 0.9 < after - before < TABLE_MB * 1.5
     assert not mapped_folders(registry)
+
+
+def test_a_local_copy_that_cannot_be_written_to_is_refused_with_a_hint(tmp_path):
+    (tmp_path / "file").touch()
+
+    with pytest.raises(SettingsError, match="cannot hold what the workers share") as refusal:
+        SharedGraphs(tmp_path / "file" / "mirror")
+
+    assert refusal.value.hint == "make the folder of the local copy writable for the service"
