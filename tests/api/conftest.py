@@ -389,12 +389,6 @@ def inputs() -> tuple[ColumnContract, ...]:
     return INPUTS
 
 
-@pytest.fixture(name="graph_of")
-def _graph_of() -> Callable[[TaskKind, float], bytes]:
-    """Make the graph of a task and a weight."""
-    return graph_of
-
-
 @pytest.fixture
 def by_hand() -> Callable[[dict[str, Any], float], float]:
     """Give the probability of ``yes`` for a row and the version's weight, worked out by hand."""

@@ -19,6 +19,7 @@ from aforo.cli import (
     prune,
     questions,
     rebuilding,
+    replaying,
     serving,
     steps,
 )
@@ -42,6 +43,7 @@ PANELS = (
     (predicting, "Predictions"),
     (serving, "Predictions"),
     (prediction_log, "Predictions"),
+    (replaying, "Predictions"),
     (prune, "Housekeeping"),
 )
 for module, panel in PANELS:

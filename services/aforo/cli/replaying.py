@@ -1,0 +1,62 @@
+"""``replay``: recorded requests through a registered version."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from aforo.cli.options import JsonOption, UseCaseArgument
+from aforo.cli.output import print_line, show_facts, show_json, show_table
+from aforo.settings import Settings
+from aforo.workflows.replay import replay as replay_version
+from aforo.workflows.wiring import Platform
+
+_Day = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day, in UTC.", show_default=False)]
+
+
+def add_to(app: typer.Typer, panel: str) -> None:
+    """Add these commands to ``app``, under a heading of their own in its help."""
+    app.command(rich_help_panel=panel)(replay)
+
+
+def replay(
+    use_case: UseCaseArgument,
+    version: Annotated[str, typer.Option(help="Number or alias.")] = "champion",
+    since: _Day = None,
+    until: _Day = None,
+    recorded_by: Annotated[
+        str | None, typer.Option(help="Only what this version answered.", show_default=False)
+    ] = None,
+    show: Annotated[int, typer.Option(min=0, help="How many of the most different rows to list.")] = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """Send recorded requests through a version, and say what it answers differently."""
+    report = replay_version(
+        use_case,
+        version,
+        Platform.of(Settings.from_environment()),
+        since=since.date() if since else None,
+        until=until.date() if until else None,
+        recorded_by=recorded_by,
+        show=show,
+    )
+    if as_json:
+        show_json(report)
+        return
+    print_line(f"{report.use_case} version {report.version}, on recorded requests")
+    show_facts(
+        {
+            "rows": report.rows,
+            "identical to the bit": report.identical,
+            "changed": report.changed,
+            "refused": f"{report.refused:,}" + (f", for example: {report.refusal}" if report.refusal else ""),
+            "mean difference": report.mean_difference,
+            "largest difference": report.largest_difference,
+        }
+    )
+    if report.largest:
+        columns = ("request", "row", "recorded by", "recorded", "replayed", "difference")
+        rows = [tuple(each.model_dump().values()) for each in report.largest]
+        show_table("Most different", columns, [tuple("-" if v is None else v for v in row) for row in rows])

@@ -1,0 +1,183 @@
+"""Replay: what the service answered is given again to the bit, and what would change is counted and shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from aforo.errors import DataError, ModelNotFound
+from aforo.monitoring.prediction_log import PredictionLog
+from aforo.monitoring.privacy import ENTITY, hashed, log_key
+from aforo.monitoring.segments import read_segment
+from aforo.registry.bundle import read_bundle
+from aforo.workflows.replay import replay
+
+TODAY = datetime(2026, 11, 21, 7, tzinfo=UTC)
+Record = Callable[..., None]
+
+
+@pytest.fixture
+def record(trained: Any, tmp_path: Path) -> Iterator[Record]:
+    """Write answers of the service into the log, as the service does, for the length of a test."""
+    store = trained.platform.store
+
+    def write(
+        model: str, rows: list[dict[str, Any]], predictions: list[dict[str, Any]], name: str = "a", **changes: Any
+    ) -> None:
+        line = {
+            "request_id": f"request-{name}",
+            "at": int(TODAY.timestamp()) * 10**6,
+            "caller": "",
+            "entities": None,
+            "role": "answer",
+            "phase": "full",
+            "rows": rows,
+            "predictions": predictions,
+        }
+        folder = trained.platform.versions.download(model, "1", tmp_path / model)
+        contract = read_bundle(folder, trained.platform.signing_key).contract.model_dump(mode="json")
+        header = {"format": 1, "model": model, "version": "1", "contract": contract}
+        data = b"\n".join(json.dumps(each).encode() for each in (header, line | changes)) + b"\n"
+        PredictionLog(store).add(read_segment(Path(f"{model}@1@{name}.ndjson"), data))
+
+    yield write
+    for key in tuple(store.list("predictions/log/")):
+        store.delete(key)
+
+
+@pytest.fixture
+def answered(trained: Any, served: httpx.Client) -> Callable[[str, int], tuple[list[Any], list[Any]]]:
+    """Give rows of a model and what the service answers to them."""
+
+    def ask(model: str, count: int) -> tuple[list[Any], list[Any]]:
+        platform = trained.platform
+        tags = platform.versions.resolve(model, "champion").tags
+        names = [column.name for column in trained.use_case(model).inputs]
+        rows = platform.snapshots.load(tags["snapshot_id"]).select(names).head(count).to_dicts()
+        answer = served.post(f"/models/{model}/predict", json={"rows": rows})
+        assert answer.status_code == 200, answer.text
+        return rows, answer.json()["predictions"]
+
+    return ask
+
+
+@pytest.mark.parametrize("model", ["newborn_weight", "breast_cancer", "digits"])
+def test_what_the_service_answered_is_given_again_to_the_bit(
+    trained: Any, record: Record, answered: Callable[..., Any], model: str
+) -> None:
+    rows, predictions = answered(model, 200)
+    record(model, rows[:120], predictions[:120], "a")
+    record(model, rows[120:], predictions[120:], "b")
+
+    report = replay(model, "champion", trained.platform)
+
+    assert (report.rows, report.identical, report.changed, report.refused) == (200, 200, 0, 0)
+    assert (report.largest_difference, report.mean_difference, report.largest) == (0.0, 0.0, ())
+
+
+def test_what_differs_is_counted_and_the_most_different_is_shown_first(
+    trained: Any, record: Record, answered: Callable[..., Any]
+) -> None:
+    rows, predictions = answered("breast_cancer", 10)
+    labels = list(predictions[0]["probabilities"])
+    other = next(label for label in labels if label != predictions[3]["label"])
+    predictions[3] = {**predictions[3], "label": other}
+    for place, shift in ((5, 0.25), (7, 0.5)):
+        shifted = {label: value + shift for label, value in predictions[place]["probabilities"].items()}
+        predictions[place] = {**predictions[place], "probabilities": shifted}
+    record("breast_cancer", rows, predictions)
+
+    report = replay("breast_cancer", "1", trained.platform, show=2)
+
+    assert (report.rows, report.identical, report.changed) == (10, 7, 1)
+    assert [(each.row, round(each.difference, 9)) for each in report.largest] == [(7, 0.5), (5, 0.25)]
+    assert report.mean_difference == pytest.approx(0.075)
+
+
+def test_a_value_outside_the_recorded_interval_is_a_change(
+    trained: Any, record: Record, answered: Callable[..., Any]
+) -> None:
+    rows, predictions = answered("newborn_weight", 3)
+    for place, shift in ((0, 0.001), (1, 100.0)):
+        told = predictions[place]
+        interval = {bound: value + shift for bound, value in told["interval"].items()}
+        predictions[place] = {**told, "value": told["value"] + shift, "interval": interval}
+    record("newborn_weight", rows, predictions)
+
+    report = replay("newborn_weight", "champion", trained.platform)
+
+    assert (report.rows, report.identical, report.changed) == (3, 1, 1)
+    assert report.largest_difference == pytest.approx(100.0)
+
+
+def test_rows_that_the_version_does_not_allow_are_counted_with_an_example(
+    trained: Any, record: Record, answered: Callable[..., Any]
+) -> None:
+    rows, predictions = answered("newborn_weight", 3)
+    rows[1] = {**rows[1], "weeks": -5}
+    record("newborn_weight", rows, predictions)
+
+    report = replay("newborn_weight", "champion", trained.platform)
+
+    assert (report.rows, report.identical, report.refused) == (3, 2, 1)
+    assert report.refusal is not None
+    assert report.refusal.startswith("weeks ")
+
+
+def test_shadows_other_days_and_other_versions_are_left_out(
+    trained: Any, record: Record, answered: Callable[..., Any]
+) -> None:
+    rows, predictions = answered("newborn_weight", 4)
+    record("newborn_weight", rows, predictions, "answer")
+    record("newborn_weight", rows, predictions, "shadow", role="shadow")
+    record("newborn_weight", rows, predictions, "yesterday", at=int(TODAY.timestamp() - 86_400) * 10**6)
+
+    def replayed(**bounds: Any) -> int:
+        return replay("newborn_weight", "champion", trained.platform, **bounds).rows
+
+    assert replayed() == 8
+    assert replayed(since=date(2026, 11, 21)) == replayed(until=date(2026, 11, 20)) == 4
+    assert replayed(recorded_by="1") == 8
+    with pytest.raises(DataError, match="no answer of newborn_weight is recorded"):
+        replayed(recorded_by="2")
+
+
+def test_a_version_that_does_not_exist_is_refused(trained: Any) -> None:
+    with pytest.raises(ModelNotFound):
+        replay("newborn_weight", "99", trained.platform)
+
+
+def test_the_command_reports_as_text_and_as_json(trained: Any, record: Record, answered: Callable[..., Any]) -> None:
+    rows, predictions = answered("newborn_weight", 4)
+    predictions[2] = {**predictions[2], "value": 1_000.0}
+    record("newborn_weight", rows, predictions)
+
+    text = trained.aforo("replay", "newborn_weight", "--since", "2026-11-21")
+    document = json.loads(trained.aforo("replay", "newborn_weight", "--json").stdout)
+
+    assert text.returncode == 0, text.stderr
+    assert "newborn_weight version 1, on recorded requests" in text.stdout
+    assert "request-a" in text.stdout
+    assert (document["rows"], document["identical"], document["largest"][0]["row"]) == (4, 3, 2)
+
+
+def test_forgetting_by_the_command_removes_the_entity(
+    trained: Any, record: Record, answered: Callable[..., Any]
+) -> None:
+    rows, predictions = answered("newborn_weight", 2)
+    digest = hashed("4711", ENTITY, log_key(trained.platform.signing_key))
+    record("newborn_weight", rows, predictions, entities=[digest, "another"])
+
+    done = trained.aforo("forget", "newborn_weight", "4711")
+
+    assert done.returncode == 0, done.stderr
+    assert "1 records of the entity removed" in done.stdout
+    (left,) = PredictionLog(trained.platform.store).tables("newborn_weight")
+    assert left["entity"].to_list() == ["another"]
+    assert left["row"].to_list() == [1]
