@@ -24,11 +24,13 @@ from prediction_api.local_copy import CopyStatus
 from prediction_api.metrics import Metrics, exposition
 from prediction_api.openapi import OpenApiPage
 from prediction_api.options import Limits
+from prediction_api.page import page_routes
 from prediction_api.predicting import Predicting, Receive, Scope, Send, problem_headers, request_id_of
 from prediction_api.problems import Problem
 from prediction_api.protocols.inference_v2 import input_metadata, output_metadata
 from prediction_api.recording import Recorder
 from prediction_api.served_models import ServedModels
+from prediction_api.traffic import Traffic
 from prediction_api.trial_routes import trial_routes
 from prediction_api.worker_state import WorkerStates, is_alive
 
@@ -52,6 +54,8 @@ class Application:
         Where answers are recorded; ``None`` for nowhere.
     challenging
         The challengers on trial.
+    traffic
+        The last hour's, for the page.
     """
 
     def __init__(
@@ -64,9 +68,10 @@ class Application:
         states: WorkerStates,
         recorder: Recorder | None,
         challenging: Challenging,
+        traffic: Traffic,
     ) -> None:
         self.predicting = Predicting(models, keys, limits, metrics, recorder, challenging)
-        self._api = _api(models, keys, metrics, states, challenging)
+        self._api = _api(models, keys, metrics, states, challenging, traffic)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -91,10 +96,16 @@ class Application:
 
 
 def _api(
-    models: ServedModels, keys: ApiKeys, metrics: Metrics, states: WorkerStates, challenging: Challenging
+    models: ServedModels,
+    keys: ApiKeys,
+    metrics: Metrics,
+    states: WorkerStates,
+    challenging: Challenging,
+    traffic: Traffic,
 ) -> FastAPI:
     # FastAPI's own page takes its scripts from another host: it stays blank where the internet is not reached.
     app = FastAPIOffline(title=TITLE, version="1", redirect_slashes=False, redoc_url=None)
+    app.include_router(page_routes(models, challenging, traffic, _needs_key(keys, "predict")))
     app.include_router(_health_routes(models))
     app.include_router(_model_routes(models, keys, states))
     app.include_router(trial_routes(models, challenging, _needs_key(keys, "admin")))

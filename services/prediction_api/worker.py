@@ -24,6 +24,7 @@ from prediction_api.metrics import Metrics
 from prediction_api.options import ServeOptions
 from prediction_api.recording import Recorder
 from prediction_api.served_models import CHAMPION, ServedModels
+from prediction_api.traffic import Traffic
 from prediction_api.trials import TrialFiles
 from prediction_api.worker_state import WorkerStates
 
@@ -61,6 +62,7 @@ class Worker:
         self.metrics = metrics
         self.recorder = recorder
         self.states = WorkerStates(run_folder)
+        self.traffic = Traffic(run_folder, self.states)
         self.challenging = Challenging(TrialFiles(options.trials_folder), models, metrics, recorder)
         self.application = Application(
             models,
@@ -70,6 +72,7 @@ class Worker:
             states=self.states,
             recorder=recorder,
             challenging=self.challenging,
+            traffic=self.traffic,
         )
 
     def run(self, number: int, listener: socket.socket) -> None:
@@ -140,3 +143,5 @@ class Worker:
         if self.recorder is not None:
             self.recorder.tend()
         self.states.publish(self.models, self.metrics)
+        if self.states.worker == 0:
+            self.traffic.tend()
