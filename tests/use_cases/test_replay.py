@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from aforo.monitoring.segments import read_segment
 from aforo.registry.bundle import read_bundle
 from aforo.workflows.replay import replay
 
-TODAY = datetime(2026, 11, 21, 7, tzinfo=UTC)
+# The service that these tests ask records its answers too, those of today.
+THEN = datetime.now(UTC).replace(hour=7, minute=0, second=0, microsecond=0) - timedelta(days=30)
+DAY = THEN.date()
 Record = Callable[..., None]
 
 
@@ -32,7 +34,7 @@ def record(trained: Any, tmp_path: Path) -> Iterator[Record]:
     ) -> None:
         line = {
             "request_id": f"request-{name}",
-            "at": int(TODAY.timestamp()) * 10**6,
+            "at": int(THEN.timestamp()) * 10**6,
             "caller": "",
             "entities": None,
             "role": "answer",
@@ -48,7 +50,8 @@ def record(trained: Any, tmp_path: Path) -> Iterator[Record]:
 
     yield write
     for key in tuple(store.list("predictions/log/")):
-        store.delete(key)
+        if f"/{DAY}/" in key or f"/{DAY - timedelta(days=1)}/" in key:
+            store.delete(key)
 
 
 @pytest.fixture
@@ -75,7 +78,7 @@ def test_what_the_service_answered_is_given_again_to_the_bit(
     record(model, rows[:120], predictions[:120], "a")
     record(model, rows[120:], predictions[120:], "b")
 
-    report = replay(model, "champion", trained.platform)
+    report = replay(model, "champion", trained.platform, until=DAY)
 
     assert (report.rows, report.identical, report.changed, report.refused) == (200, 200, 0, 0)
     assert (report.largest_difference, report.mean_difference, report.largest) == (0.0, 0.0, ())
@@ -93,7 +96,7 @@ def test_what_differs_is_counted_and_the_most_different_is_shown_first(
         predictions[place] = {**predictions[place], "probabilities": shifted}
     record("breast_cancer", rows, predictions)
 
-    report = replay("breast_cancer", "1", trained.platform, show=2)
+    report = replay("breast_cancer", "1", trained.platform, until=DAY, show=2)
 
     assert (report.rows, report.identical, report.changed) == (10, 7, 1)
     assert [(each.row, round(each.difference, 9)) for each in report.largest] == [(7, 0.5), (5, 0.25)]
@@ -110,7 +113,7 @@ def test_a_value_outside_the_recorded_interval_is_a_change(
         predictions[place] = {**told, "value": told["value"] + shift, "interval": interval}
     record("newborn_weight", rows, predictions)
 
-    report = replay("newborn_weight", "champion", trained.platform)
+    report = replay("newborn_weight", "champion", trained.platform, until=DAY)
 
     assert (report.rows, report.identical, report.changed) == (3, 1, 1)
     assert report.largest_difference == pytest.approx(100.0)
@@ -123,7 +126,7 @@ def test_rows_that_the_version_does_not_allow_are_counted_with_an_example(
     rows[1] = {**rows[1], "weeks": -5}
     record("newborn_weight", rows, predictions)
 
-    report = replay("newborn_weight", "champion", trained.platform)
+    report = replay("newborn_weight", "champion", trained.platform, until=DAY)
 
     assert (report.rows, report.identical, report.refused) == (3, 2, 1)
     assert report.refusal is not None
@@ -136,13 +139,13 @@ def test_shadows_other_days_and_other_versions_are_left_out(
     rows, predictions = answered("newborn_weight", 4)
     record("newborn_weight", rows, predictions, "answer")
     record("newborn_weight", rows, predictions, "shadow", role="shadow")
-    record("newborn_weight", rows, predictions, "yesterday", at=int(TODAY.timestamp() - 86_400) * 10**6)
+    record("newborn_weight", rows, predictions, "yesterday", at=int(THEN.timestamp() - 86_400) * 10**6)
 
     def replayed(**bounds: Any) -> int:
-        return replay("newborn_weight", "champion", trained.platform, **bounds).rows
+        return replay("newborn_weight", "champion", trained.platform, **{"until": DAY, **bounds}).rows
 
     assert replayed() == 8
-    assert replayed(since=date(2026, 11, 21)) == replayed(until=date(2026, 11, 20)) == 4
+    assert replayed(since=DAY) == replayed(until=DAY - timedelta(days=1)) == 4
     assert replayed(recorded_by="1") == 8
     with pytest.raises(DataError, match="no answer of newborn_weight is recorded"):
         replayed(recorded_by="2")
@@ -158,8 +161,8 @@ def test_the_command_reports_as_text_and_as_json(trained: Any, record: Record, a
     predictions[2] = {**predictions[2], "value": 1_000.0}
     record("newborn_weight", rows, predictions)
 
-    text = trained.aforo("replay", "newborn_weight", "--since", "2026-11-21")
-    document = json.loads(trained.aforo("replay", "newborn_weight", "--json").stdout)
+    text = trained.aforo("replay", "newborn_weight", "--since", str(DAY), "--until", str(DAY))
+    document = json.loads(trained.aforo("replay", "newborn_weight", "--until", str(DAY), "--json").stdout)
 
     assert text.returncode == 0, text.stderr
     assert "newborn_weight version 1, on recorded requests" in text.stdout
@@ -178,6 +181,6 @@ def test_forgetting_by_the_command_removes_the_entity(
 
     assert done.returncode == 0, done.stderr
     assert "1 records of the entity removed" in done.stdout
-    (left,) = PredictionLog(trained.platform.store).tables("newborn_weight")
+    (left,) = PredictionLog(trained.platform.store).tables("newborn_weight", until=DAY)
     assert left["entity"].to_list() == ["another"]
     assert left["row"].to_list() == [1]

@@ -29,6 +29,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import BinaryIO
 
@@ -95,8 +96,14 @@ class SpoolOptions:
         Raises
         ------
         SettingsError
-            It cannot be written to.
+            It cannot be written to, or this environment is to ship and has nothing to write Parquet with.
         """
+        if self.ships and find_spec("polars") is None:
+            raise SettingsError(
+                "the prediction log cannot be shipped from here: polars is not installed",
+                hint="set AFORO_SERVE_LOG_SHIP=off and run `python -m aforo.monitoring.shipping` over the same folder "
+                "where it is, or set AFORO_SERVE_LOG=off",
+            )
         probe = self.folder / f".probe-{secrets.token_hex(4)}"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

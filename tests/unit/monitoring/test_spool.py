@@ -162,6 +162,15 @@ def test_a_folder_that_cannot_be_made_is_refused_with_its_name(tmp_path):
         options.prepare()
 
 
+def test_an_environment_without_a_data_engine_is_told_to_ship_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setattr("aforo.monitoring.spool.find_spec", {}.get)
+    SpoolOptions(folder=tmp_path / "spool", ships=False).prepare()
+
+    with pytest.raises(SettingsError, match="polars is not installed") as refused:
+        SpoolOptions(folder=tmp_path / "spool").prepare()
+    assert "AFORO_SERVE_LOG_SHIP=off" in str(refused.value)
+
+
 def test_a_full_disk_is_refused_at_the_start(tmp_path):
     with files_no_larger_than(100), pytest.raises(SettingsError, match="File too large"):
         SpoolOptions(folder=tmp_path / "spool").prepare()
