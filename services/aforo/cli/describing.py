@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from aforo.cli.options import UseCaseArgument
-from aforo.cli.output import print_line
+from aforo.cli.options import JsonOption, UseCaseArgument
+from aforo.cli.output import print_line, show_facts, show_json, show_table
 from aforo.cli.questions import describe as use_case
+from aforo.contracts.table import ColumnContract
+from aforo.data.comparison import Difference
+from aforo.data.inference import as_yaml
 from aforo.data.splits import Dialect
 from aforo.settings import Settings
 from aforo.use_case import load_use_case
 from aforo.workflows.describe import balanced_seeds, split_sql
+from aforo.workflows.describe_data import compare_snapshots, infer, snapshot_page
 from aforo.workflows.wiring import Platform
 
 _DEFAULT = "use-case"
@@ -36,7 +41,7 @@ def add_to(app: typer.Typer, panel: str) -> None:
         help="Show a use case (`aforo describe flight_delay`), its split, or its data.",
     )
     describe.command(_DEFAULT)(use_case)
-    for command in (split,):
+    for command in (split, data, snapshot):
         describe.command()(command)
     app.add_typer(describe, name="describe", rich_help_panel=panel)
 
@@ -64,3 +69,79 @@ def split(
         print_line("seeds: {" + ", ".join(f"{stratum!r}: {seed}" for stratum, seed in seeds.items()) + "}")
     else:
         print_line(described.split.model_dump_json(indent=2))
+
+
+def data(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="DATA", help="A CSV or Parquet file, or a use case with a source.", show_default=False),
+    ],
+    as_contract: Annotated[
+        bool, typer.Option("--infer", help="Print the columns as they are written in use_case.yaml.")
+    ] = False,
+) -> None:
+    """Show what columns a table has: types, bounds and categories, as its rows have them."""
+    columns = infer(source, Settings.from_environment())
+    if as_contract:
+        print_line(as_yaml(columns).rstrip())
+        return
+    rows = [(c.name, c.type, c.role[0].value, _seen(c), "sometimes" if c.nullable else "never") for c in columns]
+    show_table(source, ("name", "type", "role", "values", "missing"), rows)
+
+
+def snapshot(
+    snapshot: Annotated[str, typer.Argument(help="Id of a snapshot.", show_default=False)],
+    against: Annotated[
+        str | None, typer.Option(help="Id of a later one: say what has changed.", show_default=False)
+    ] = None,
+    key: Annotated[
+        list[str] | None, typer.Option(help="Column that identifies a row; may be repeated. Default: the whole row.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page with a picture of each column here.", show_default=False)
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a snapshot, or what has changed from it to another one: rows, columns, distributions."""
+    platform = Platform.of(Settings.from_environment())
+    manifest = platform.snapshots.read_manifest(snapshot)
+    if html is not None:
+        html.write_text(snapshot_page(manifest, platform), encoding="utf-8")
+    if against is None:
+        if as_json:
+            show_json(manifest)
+            return
+        show_facts({"snapshot": manifest.snapshot_id, "rows": manifest.rows, "source": manifest.source})
+        rows = [(c.name, c.type, c.nulls, c.minimum, c.maximum, c.mean) for c in manifest.columns]
+        show_table("Columns", ("name", "type", "missing", "lowest", "highest", "mean"), rows)
+        return
+    found, sentences = compare_snapshots(snapshot, against, tuple(key or ()), platform)
+    if as_json:
+        show_json(found)
+        return
+    for sentence in sentences or ["the rows are the same"]:
+        print_line(sentence)
+    facts = {"new columns": found.added_columns, "lost columns": found.removed_columns}
+    show_facts({name: columns for name, columns in facts.items() if columns})
+    show_facts({name: f"{was}, now {now}" for name, (was, now) in found.retyped.items()})
+    moved = [difference for difference in found.differences if difference.stands_out]
+    if moved:
+        show_table(
+            "Distributions that moved further than chance moves them",
+            ("column", "distance", "chance", "missing before", "after", "what"),
+            [(d.column, d.distance, d.chance, *(f"{share:.1%}" for share in d.missing), _what(d)) for d in moved],
+        )
+    print_line(f"{len(moved)} of {len(found.differences)} columns moved")
+
+
+def _seen(column: ColumnContract) -> str:
+    if column.categories is not None:
+        return ", ".join(column.categories)
+    return "" if column.minimum is None else f"{column.minimum:g} to {column.maximum:g}"
+
+
+def _what(difference: Difference) -> str:
+    said = [] if difference.where is None else [f"most: {difference.where}"]
+    said += [f"new: {', '.join(difference.new_values)}"] if difference.new_values else []
+    said += [f"gone: {', '.join(difference.lost_values)}"] if difference.lost_values else []
+    return "; ".join(said)

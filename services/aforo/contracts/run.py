@@ -101,6 +101,8 @@ class ValidateManifest(Manifest):
     snapshot_id: str
     rows: RowAccount
     warnings: tuple[str, ...] = ()
+    report: str | None = None
+    """Object key of the snapshot's report (HTML), with a histogram of each column."""
 
 
 class PartSummary(Specification):

@@ -12,7 +12,7 @@ import hashlib
 import io
 import json
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Literal
@@ -142,8 +142,18 @@ class Snapshots:
 
     def load(self, snapshot_id: str) -> pl.DataFrame:
         """Return all rows in memory; every part is compared with its recorded hash on the way."""
-        manifest = self.read_manifest(snapshot_id)
-        return pl.concat(pl.read_parquet(io.BytesIO(self._whole(snapshot_id, part))) for part in manifest.parts)
+        return pl.concat(self.parts(snapshot_id))
+
+    def parts(self, snapshot_id: str) -> Iterator[pl.DataFrame]:
+        """Yield the rows part by part, each compared with its recorded hash: memory holds one part.
+
+        Raises
+        ------
+        SnapshotDamaged
+            A part is missing or was changed; the message names it.
+        """
+        for part in self.read_manifest(snapshot_id).parts:
+            yield pl.read_parquet(io.BytesIO(self._whole(snapshot_id, part)))
 
     def scan(self, snapshot_id: str) -> pl.LazyFrame:
         """Return the rows lazily, for tables larger than memory; use `verify` where the hashes matter."""

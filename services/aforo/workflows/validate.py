@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import time
 
-from aforo.contracts.run import IngestManifest, RunKey, ValidateManifest
-from aforo.contracts.table import Role
+from aforo.contracts.run import IngestManifest, RowAccount, RunKey, ValidateManifest
+from aforo.data.anomalies import anomalies
+from aforo.data.profiles import edges_of, profile_of, recorded_ranges
+from aforo.data.report import snapshot_report
 from aforo.data.snapshots import SnapshotManifest
 from aforo.data.statistics import ColumnStatistics
 from aforo.errors import DataError
@@ -15,9 +17,6 @@ from aforo.workflows.provenance import inputs_of
 from aforo.workflows.wiring import Platform
 
 logger = logging.getLogger(__name__)
-
-# A column that is missing this often deserves a look, however well the model copes.
-_MANY_NULLS = 0.5
 
 
 def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> ValidateManifest:
@@ -33,7 +32,7 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> ValidateManif
     started = time.monotonic()
     ingested = platform.runs.read(use_case.name, run_key, IngestManifest)
     inputs = inputs_of(use_case, ingested)
-    snapshot = platform.snapshots.verify(ingested.snapshot_id)
+    snapshot = platform.snapshots.read_manifest(ingested.snapshot_id)
     if not ingested.rows.balances or snapshot.rows != ingested.rows.kept:
         raise DataError(
             f"{use_case.name}: rows do not add up: {ingested.rows.model_dump()}, and the snapshot has {snapshot.rows}",
@@ -41,9 +40,13 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> ValidateManif
         )
     _refuse_schema_of_another_contract(use_case, snapshot)
     _refuse_constant_target(use_case, snapshot)
-    warnings = _warnings(use_case, snapshot)
+    warnings = anomalies(snapshot.columns, snapshot.rows, use_case.data)
     for warning in warnings:
         logger.warning(warning, extra={"use_case": use_case.name})
+    page = _report(use_case, snapshot, ingested.rows, warnings, platform)
+    key = platform.runs.key(use_case.name, run_key, "validate", "report.html")
+    platform.runs.write_bytes(key, page)
+    _track(use_case, run_key, snapshot, page, platform)
     return platform.runs.write(
         ValidateManifest(
             use_case=use_case.name,
@@ -53,8 +56,28 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> ValidateManif
             snapshot_id=ingested.snapshot_id,
             rows=ingested.rows,
             warnings=tuple(warnings),
+            report=key,
         )
     )
+
+
+def _report(
+    use_case: UseCase, snapshot: SnapshotManifest, rows: RowAccount, warnings: list[str], platform: Platform
+) -> bytes:
+    """Look at every row once, comparing each part with its recorded hash, and put what is seen on one page."""
+    private = frozenset(column.name for column in use_case.data.columns if column.private)
+    parts = platform.snapshots.parts(snapshot.snapshot_id)
+    profiles = profile_of(parts, edges_of([recorded_ranges(snapshot.columns)]), private)
+    page = snapshot_report(use_case.title, snapshot, profiles, contract=use_case.data, account=rows, warnings=warnings)
+    return page.encode()
+
+
+def _track(use_case: UseCase, run_key: RunKey, snapshot: SnapshotManifest, page: bytes, platform: Platform) -> None:
+    """Show the page in MLflow, on the run that training goes on with."""
+    tracked = platform.tracker.run(use_case.name, run_key, {"snapshot_id": snapshot.snapshot_id})
+    tracked.log_file("snapshot/report.html", page)
+    # Training opens it again; where there is nothing to train, it is done.
+    tracked.finish()
 
 
 def _refuse_schema_of_another_contract(use_case: UseCase, snapshot: SnapshotManifest) -> None:
@@ -74,19 +97,6 @@ def _refuse_constant_target(use_case: UseCase, snapshot: SnapshotManifest) -> No
             f"{use_case.name}: every row has the target {target.name!r} = {target.minimum!r}",
             hint="check the target's expression and what is set aside",
         )
-
-
-def _warnings(use_case: UseCase, snapshot: SnapshotManifest) -> list[str]:
-    warnings = []
-    for contract in use_case.data.with_role(Role.FEATURE):
-        column = _column(snapshot, contract.name)
-        if column.nulls == snapshot.rows:
-            warnings.append(f"feature {column.name!r} is missing in every row")
-        elif column.nulls > _MANY_NULLS * snapshot.rows:
-            warnings.append(f"feature {column.name!r} is missing in {column.nulls / snapshot.rows:.0%} of the rows")
-        elif column.minimum == column.maximum and column.minimum is not None and not column.nulls:
-            warnings.append(f"feature {column.name!r} has the one value {column.minimum!r}")
-    return warnings
 
 
 def _column(snapshot: SnapshotManifest, name: str) -> ColumnStatistics:
