@@ -19,10 +19,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from aforo.settings import Settings
 from aforo.storage import LocalStore
+
+# How long one example takes is the machine's affair; a clock belongs into benchmarks.
+hypothesis.settings.register_profile("aforo", deadline=None)
+hypothesis.settings.load_profile("aforo")
 
 BUCKETS = ("raw", "snapshots", "runs", "models", "predictions")
 S3_KEYS = {"AFORO_S3_ACCESS_KEY": "tests", "AFORO_S3_SECRET_KEY": "not-a-secret"}
