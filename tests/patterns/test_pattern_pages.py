@@ -32,7 +32,7 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "docs" / "data.md"], ids=lambda page: page.stem)
 def test_the_code_on_the_page_runs(page: Path) -> None:
     code = blocks(page, "python")
 
