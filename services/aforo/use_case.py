@@ -57,9 +57,18 @@ class Task(Specification):
 
 
 class UseCase(Header):
-    """One use case, complete and consistent."""
+    """One use case, complete and consistent.
+
+    Attributes
+    ----------
+    description
+        What the data is and where it is from.
+    limits
+        What the model must not be used for, a sentence each; they are in its report.
+    """
 
     description: str = ""
+    limits: tuple[str, ...] = ()
     task: Task
     data: DataSpec
     split: SplitSpec

@@ -6,7 +6,7 @@
     bundle.sig       HMAC-SHA-256 of bundle.json's bytes, in hex
     predictor.onnx   the graph from raw columns to calibrated outputs
     golden.json      raw rows with the outputs they must give
-    report.json ...  attachments, such as the gate's report
+    report.json ...  attachments: the gate's report, for machines and (report.html) for people
 
 Reading one checks everything before anything is used: the signature, the format, each file's digest, that no file is
 missing and none was added, and that the graph gives the golden rows' outputs on this very machine.
@@ -33,7 +33,7 @@ from aforo.registry.signing import is_signed, sign
 logger = logging.getLogger(__name__)
 
 MANIFEST, SIGNATURE, GRAPH, GOLDEN = "bundle.json", "bundle.sig", "predictor.onnx", "golden.json"
-REPORT = "report.json"
+REPORT, REPORT_PAGE = "report.json", "report.html"
 FORMAT = 1
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +16,10 @@ from aforo.contracts.prediction import Lineage
 from aforo.contracts.run import CalibrateManifest, EvaluateManifest, RunKey, SplitManifest, TrainManifest
 from aforo.errors import DataError
 from aforo.evaluation import Answers, GateReport, judge
+from aforo.evaluation.report import ModelCard, render
 from aforo.evaluation.subject import Subject
 from aforo.export.inference import GraphPredictor
-from aforo.registry.bundle import REPORT, read_bundle, write_bundle
+from aforo.registry.bundle import REPORT, REPORT_PAGE, read_bundle, write_bundle
 from aforo.registry.registration import register_version
 from aforo.registry.tracking import TrackedRun
 from aforo.registry.versions import RegisteredVersion
@@ -75,11 +77,16 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> EvaluateManif
     report = _judge(use_case, trained, graph, measured)
     tracked = platform.tracker.reopen(trained.mlflow_run_id)
     written = report.to_json()
-    _record(use_case, trained, measured, report, tracked, platform)
+    pictures = _record(use_case, trained, measured, report, tracked, platform)
+    lineage = _lineage(use_case, run_key, trained, platform)
+    page = render(report, _card(use_case, lineage, split, trained, calibrated), pictures)
+    tracked.log_file("gate/report.html", page)
     tracked.log_file("gate/report.json", written)
     tracked.set_tags({"verdict": report.verdict, "mlflow.note.content": _note(use_case, trained, report)})
     key = platform.runs.write_bytes(platform.runs.key(use_case.name, run_key, "evaluate", "report.json"), written)
-    version = _register(use_case, run_key, trained, graph, measured, report, written, tracked, platform)
+    platform.runs.write_bytes(platform.runs.key(use_case.name, run_key, "evaluate", "report.html"), page)
+    attachments = {REPORT: written, REPORT_PAGE: page}
+    version = _register(use_case, lineage, trained, graph, measured, report, attachments, tracked, platform)
     tracked.finish()
     for reason in report.reasons:
         logger.info(reason, extra={"verdict": report.verdict})
@@ -187,8 +194,12 @@ def _record(
     report: GateReport,
     tracked: TrackedRun,
     platform: Platform,
-) -> None:
-    """Put figures and pictures where a data scientist looks for them: on the run, and on that of each candidate."""
+) -> dict[str, bytes]:
+    """Put figures and pictures where a data scientist looks for them: on the run, and on that of each candidate.
+
+    Returns the pictures of the chosen candidate.
+    """
+    chosen: dict[str, bytes] = {}
     names = {"candidate": trained.chosen, "baseline": use_case.baseline}
     for predictor, figures in report.metrics.items():
         values = {f"test.{metric}": interval.value for metric, interval in figures.items()}
@@ -203,11 +214,15 @@ def _record(
     for candidate in trained.candidates:
         nested = platform.tracker.reopen(candidate.mlflow_run_id)
         before, after = measured.uncalibrated[candidate.name], measured.calibrated[candidate.name]
-        for name, picture in pictures_of(use_case, before, after).items():
+        pictures = pictures_of(use_case, before, after)
+        for name, picture in pictures.items():
             nested.log_file(f"plots/{name}.png", picture)
-            if candidate.name == trained.chosen:
-                tracked.log_file(f"plots/{name}.png", picture)
         nested.finish()
+        if candidate.name == trained.chosen:
+            chosen = pictures
+    for name, picture in chosen.items():
+        tracked.log_file(f"plots/{name}.png", picture)
+    return chosen
 
 
 def _note(use_case: UseCase, trained: TrainManifest, report: GateReport) -> str:
@@ -216,26 +231,45 @@ def _note(use_case: UseCase, trained: TrainManifest, report: GateReport) -> str:
     return f"{use_case.title}\n\nChosen: `{trained.chosen}`. The gate's verdict: **{report.verdict}**\n\n{reasons}"
 
 
-def _register(
-    use_case: UseCase,
-    run_key: RunKey,
-    trained: TrainManifest,
-    graph: bytes,
-    measured: Measured,
-    report: GateReport,
-    written: bytes,
-    tracked: TrackedRun,
-    platform: Platform,
-) -> RegisteredVersion:
+def _lineage(use_case: UseCase, run_key: RunKey, trained: TrainManifest, platform: Platform) -> Lineage:
     made_from = ingredients(use_case, trained.snapshot_id, trained.seed)
     made_from.pop("seed")
-    lineage = Lineage(
+    return Lineage(
         run_key=run_key,
         split_digest=trained.split_digest,
         code_commit=code_commit(platform.settings),
         seed=trained.seed,
         **made_from,
     )
+
+
+def _card(
+    use_case: UseCase, lineage: Lineage, split: SplitManifest, trained: TrainManifest, calibrated: CalibrateManifest
+) -> ModelCard:
+    return ModelCard(
+        title=use_case.title,
+        owner=use_case.owner,
+        description=use_case.description,
+        limits=use_case.limits,
+        contract=use_case.contract,
+        lineage=lineage,
+        parts=split.parts,
+        trained=trained.candidates,
+        calibrated=calibrated.candidates,
+    )
+
+
+def _register(
+    use_case: UseCase,
+    lineage: Lineage,
+    trained: TrainManifest,
+    graph: bytes,
+    measured: Measured,
+    report: GateReport,
+    attachments: Mapping[str, bytes],
+    tracked: TrackedRun,
+    platform: Platform,
+) -> RegisteredVersion:
     with tempfile.TemporaryDirectory(prefix="aforo-bundle-") as temporary:
         folder = Path(temporary) / "bundle"
         write_bundle(
@@ -247,7 +281,7 @@ def _register(
             candidate=trained.chosen,
             metrics=report.figures()["candidate"],
             key=platform.signing_key,
-            attachments={REPORT: written},
+            attachments=attachments,
         )
         read_bundle(folder, platform.signing_key)
         return register_version(

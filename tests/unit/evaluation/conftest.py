@@ -10,7 +10,7 @@ import pytest
 
 from aforo.contracts.prediction import PredictionContract
 from aforo.contracts.table import ColumnContract, TableContract
-from aforo.evaluation import Answers, BootstrapSpec, EvaluationSpec, Subject
+from aforo.evaluation import Answers, BootstrapSpec, EvaluationSpec, GateReport, GateSpec, Subject, judge
 from aforo.evaluation.evaluate import Comparison, compare
 
 COLUMNS = TableContract(
@@ -37,6 +37,17 @@ BINARY = PredictionContract(
 REGRESSION = PredictionContract(use_case="shop", task="regression", target="bought", inputs=BINARY.inputs, coverage=0.9)
 
 Yes = Callable[[pl.DataFrame], np.ndarray]
+
+GATE = {
+    "calibrated": {"max_ece": 0.06},
+    "behaviour": [
+        {"kind": "invariant", "columns": ["member"], "because": "membership buys no favours"},
+        {"kind": "directional", "column": "dose", "by": [1, 2], "never": "falls"},
+        {"kind": "robust", "level": 0.05},
+    ],
+    "not_worse_on_slices": {"by": ["town"]},
+    "no_weak_slice": {},
+}
 
 
 def rows_of_a_shop(rows: int = 200, seed: int = 0) -> pl.DataFrame:
@@ -90,6 +101,23 @@ class Shop:
             baseline = Answers("binary", subject.y, probabilities=np.column_stack([1 - share, share]))
         spec = EvaluationSpec(bootstrap=BootstrapSpec(resamples=200))
         return compare({"candidate": candidate, "baseline": baseline}, spec, groups=None, seed=0)
+
+    def judged(self, yes: Yes, champion: Yes | None = None) -> GateReport:
+        """Return the verdict of a gate with a rule of every sort."""
+        subject = self.subject(yes)
+        candidate = subject.answers()
+        share = np.full(len(subject), self.y.mean())
+        return judge(
+            use_case="shop",
+            candidate_name="candidate",
+            candidate=candidate,
+            uncalibrated=candidate,
+            baseline=Answers("binary", self.y, probabilities=np.column_stack([1 - share, share])),
+            champion=None if champion is None else self.subject(champion).answers(),
+            evaluation=EvaluationSpec(bootstrap=BootstrapSpec(resamples=300)),
+            gate=GateSpec.model_validate(GATE),
+            subject=subject,
+        )
 
 
 @pytest.fixture(scope="session")

@@ -152,7 +152,7 @@ def not_worse_on_slices(found: ProtectedSlices, measured: Comparison) -> RuleOut
     level = 1 - measured.spec.bootstrap.confidence
     judged = [(one, one.gain, one.p_value) for one in found.slices if one.gain is not None and one.p_value is not None]
     unjudged = len(found.slices) - len(judged)
-    rest = f"; {unjudged} are too small to judge" if unjudged else ""
+    rest = f"; too small to judge: {unjudged}" if unjudged else ""
     if not judged:
         why = f"All {unjudged} protected slices are too small to judge, so nothing protects them."
         return RuleOutcome(name=RULE, passed=False, figure=None, bound=-found.margin, margin=None, why=why)

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from aforo.contracts.prediction import Lineage
+from aforo.contracts.run import CalibratedCandidate, CandidateSummary, PartSummary
+from aforo.evaluation import GateReport
+from aforo.evaluation.report import ModelCard, render
+
+LINEAGE = Lineage(
+    run_key="r1", snapshot_id="5" * 64, split_digest="6" * 64, code_digest="7" * 64, code_commit=None,
+    lock_digest="8" * 64, use_case_digest="9" * 64, seed=1,
+)  # fmt: skip
+PNG = b"\x89PNG\r\n\x1a\n picture"
+
+
+class Text(HTMLParser):
+    """The lines of text that a reader sees, and the addresses that the page refers to."""
+
+    def __init__(self, page: bytes) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+        self.addresses: list[str] = []
+        self.tags: set[str] = set()
+        self._inside: list[str] = []
+        self._open = ""
+        self.feed(page.decode())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self._inside.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "action", "srcset")]
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = self._inside[:-1]
+        if tag in ("h1", "p", "li", "td", "h2", "h3") and self._open.strip():
+            self.lines.append(" ".join(self._open.split()))
+            self._open = ""
+
+    def handle_data(self, data: str) -> None:
+        if not {"style", "title"} & set(self._inside):
+            self._open += data
+
+
+def card(shop, **changes: object) -> ModelCard:
+    known = {
+        "title": "Will a visitor buy?",
+        "owner": "shop",
+        "description": "Visits of a made-up shop.",
+        "limits": ("It knows one shop.",),
+        "contract": shop.subject(shop.right).contract,
+        "lineage": LINEAGE,
+        "parts": {"train": PartSummary(rows=9000, share=0.75, target_mean=0.5)},
+        "trained": [
+            CandidateSummary(
+                name="candidate", kind="linear", is_baseline=False, hyperparameters={"penalty": 0.1}, fits=2,
+                validation_loss=0.5, seconds=1.0, scores="s", reference="r", mlflow_run_id="m",
+            )
+        ],
+        "calibrated": [
+            CalibratedCandidate(
+                name="candidate", method="platt", predictor="p", cross_validated={}, largest_graph_difference=0.0
+            )
+        ],
+    }  # fmt: skip
+    return ModelCard(**{**known, **changes})
+
+
+@pytest.fixture(scope="module")
+def promoted(large_shop) -> GateReport:
+    return large_shop.judged(large_shop.right)
+
+
+@pytest.fixture(scope="module")
+def refused(large_shop) -> GateReport:
+    return large_shop.judged(lambda table: np.clip(large_shop.right(table) + 0.03 * (table["member"] - 0.5), 0, 1))
+
+
+def test_the_verdict_and_its_reason_are_in_the_first_three_lines(large_shop, promoted: GateReport, refused: GateReport):
+    good, bad = (Text(render(report, card(large_shop), {})).lines for report in (promoted, refused))
+
+    assert good[:2] == ["Will a visitor buy?", "✓ Promote: shop, candidate candidate"]
+    assert good[2].startswith(f"All {len(promoted.rules)} rules hold. Brier score ")
+    assert bad[1].startswith("✕ Refuse: shop")
+    assert bad[2] == refused.reasons[0]
+
+
+def test_nothing_is_fetched_and_nothing_is_run(large_shop, promoted: GateReport):
+    page = render(promoted, card(large_shop), {"reliability": PNG})
+
+    text = Text(page)
+    assert all(address.startswith(("data:image/png;base64,", "#")) for address in text.addresses)
+    assert not {"script", "link", "iframe", "form"} & text.tags
+    assert b"default-src 'none'" in page
+    assert not re.findall(rb"url\(|@import", page)
+
+
+def test_every_rule_metric_slice_and_limit_is_on_the_page(large_shop, promoted: GateReport):
+    text = "\n".join(Text(render(promoted, card(large_shop), {})).lines)
+
+    for rule in promoted.rules:
+        assert rule.why in text
+    for predictor in promoted.metrics.values():
+        for interval in predictor.values():
+            assert f"{interval.value:.4g}" in text
+    for one in promoted.protected_slices.slices:
+        assert f"town is {one.where['town']}" in text
+    assert "It knows one shop." in text
+    assert "The model never abstains" in text
+    assert LINEAGE.snapshot_id in text
+    assert "platt" in text
+
+
+def test_texts_from_data_cannot_become_markup(large_shop, promoted: GateReport):
+    page = render(promoted, card(large_shop, title="<script>alert(1)</script>", limits=("<b>bold</b>",)), {})
+
+    assert b"<script" not in page
+    assert b"&lt;script&gt;" in page
+    assert b"<b>" not in page
+
+
+def test_the_same_judgement_gives_the_same_bytes(large_shop, promoted: GateReport):
+    pages = {render(promoted, card(large_shop), {"reliability": PNG}) for _ in range(2)}
+
+    assert len(pages) == 1
+
+
+def test_a_report_without_behaviour_and_slices_says_that_none_was_asked(large_shop, promoted: GateReport):
+    bare = promoted.model_copy(update={"behaviour": (), "protected_slices": None, "slice_search": None})
+
+    text = "\n".join(Text(render(bare, card(large_shop), {})).lines)
+
+    assert "No rule about behaviour was asked." in text
+    assert "No rule about slices was asked." in text
+
+
+def test_a_page_fits_a_phone_and_the_dark(large_shop, promoted: GateReport):
+    page = render(promoted, card(large_shop), {})
+
+    assert b'name="viewport" content="width=device-width' in page
+    assert b"color-scheme: light dark" in page
+    # What is wider than a phone scrolls by itself; the rules turn into paragraphs.
+    assert page.count(b"<table") == page.count(b'class="scroll"') + page.count(b'class="rules"')
+
+
+def test_a_regression_is_reported_in_its_own_words(shop):
+    from aforo.evaluation import Answers, BootstrapSpec, EvaluationSpec, GateSpec, judge
+
+    subject = shop.regression(shop.right, half_width=0.2)
+    answers = subject.answers()
+    report = judge(
+        use_case="shop",
+        candidate_name="candidate",
+        candidate=answers,
+        uncalibrated=Answers("regression", subject.y, value=answers.value),
+        baseline=Answers("regression", subject.y, value=np.full(len(subject), 0.5)),
+        champion=None,
+        evaluation=EvaluationSpec(bootstrap=BootstrapSpec(resamples=100)),
+        gate=GateSpec.model_validate({"behaviour": [{"kind": "robust"}], "no_weak_slice": {}}),
+        subject=subject,
+    )
+
+    text = "\n".join(Text(render(report, card(shop, contract=subject.contract), {})).lines)
+
+    assert "meant to hold 90.0% of the true values" in text
+    assert "The interval has one width for every row" in text
