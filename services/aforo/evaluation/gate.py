@@ -48,6 +48,7 @@ from aforo.evaluation.behaviour.rule import Finding
 from aforo.evaluation.bootstrap import Interval
 from aforo.evaluation.evaluate import Comparison, EvaluationSpec, compare
 from aforo.evaluation.metrics import MetricName
+from aforo.evaluation.reliability import ClassCalibration, class_calibration
 from aforo.evaluation.rules import (
     BASELINE,
     CANDIDATE,
@@ -106,6 +107,8 @@ class GateReport(Specification):
     candidate: str
     primary: str
     rules: tuple[RuleOutcome, ...]
+    calibration: tuple[ClassCalibration, ...] = ()
+    """Of the candidate, class by class; empty for a regression and where the names of the classes are not known."""
     behaviour: tuple[BehaviourFinding, ...] = ()
     """What the behavioural rules found, in the order of ``use_case.yaml``."""
     protected_slices: ProtectedSlices | None = None
@@ -187,11 +190,11 @@ def judge(
     if gate.calibrated is not None:
         rules.extend(ask.calibrated(measured, gate.calibrated, candidate))
     asked = _Asked()
-    if gate.needs_a_predictor:
-        if subject is None:
-            raise ValueError(f"{use_case}: the gate asks about raw rows, and there is no predictor to ask")
+    if subject is not None:
         asked = _ask(gate, subject, predictors, measured, primary)
         rules.extend(asked.rules)
+    elif gate.needs_a_predictor:
+        raise ValueError(f"{use_case}: the gate asks about raw rows, and there is no predictor to ask")
     failed = [rule for rule in rules if not rule.passed]
     return GateReport(
         verdict="refuse" if failed else "promote",
@@ -200,6 +203,7 @@ def judge(
         candidate=candidate_name,
         primary=primary,
         rules=tuple(rules),
+        calibration=asked.calibration,
         behaviour=tuple(asked.behaviour),
         protected_slices=asked.protected_slices,
         slice_search=asked.slice_search,
@@ -221,9 +225,10 @@ def judge(
 
 @dataclass
 class _Asked:
-    """What the rules found that look at raw rows."""
+    """What was found with the candidate's contract and raw rows at hand."""
 
     rules: list[RuleOutcome] = field(default_factory=list)
+    calibration: tuple[ClassCalibration, ...] = ()
     behaviour: list[Finding] = field(default_factory=list)
     protected_slices: ProtectedSlices | None = None
     slice_search: SliceSearch | None = None
@@ -232,7 +237,10 @@ class _Asked:
 def _ask(
     gate: GateSpec, subject: Subject, predictors: Mapping[str, Answers], measured: Comparison, primary: MetricName
 ) -> _Asked:
+    candidate, bins = predictors[CANDIDATE], measured.spec.ece_bins
     asked = _Asked()
+    if candidate.task != "regression":
+        asked.calibration = class_calibration(candidate, subject.contract.classes, bins)
     for rule in gate.behaviour:
         outcomes, finding = rule.ask(subject, measured, primary)
         asked.rules.extend(outcomes)
@@ -243,8 +251,6 @@ def _ask(
         asked.protected_slices = found
     if gate.no_weak_slice is not None:
         confidence = measured.spec.bootstrap.confidence
-        asked.slice_search = search(
-            subject, predictors[CANDIDATE], predictors[BASELINE], gate.no_weak_slice, confidence
-        )
+        asked.slice_search = search(subject, candidate, predictors[BASELINE], gate.no_weak_slice, confidence)
         asked.rules.append(no_weak_slice(asked.slice_search, gate.no_weak_slice))
     return asked

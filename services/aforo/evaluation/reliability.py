@@ -1,11 +1,13 @@
-"""The reliability table: what was claimed beside what came true, bin by bin."""
+"""The reliability table: what was claimed beside what came true, bin by bin, and what that does to the Brier score."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from aforo.contracts.specification import Specification
 from aforo.evaluation.answers import Answers
 from aforo.evaluation.metrics.probability import claims, equal_width_edges
 from aforo.evaluation.metrics.statistic import Floats
@@ -52,3 +54,89 @@ def reliability(answers: Answers, bins: int = 15) -> Reliability:
     half = _Z / (1 + _Z**2 / n) * np.sqrt(observed * (1 - observed) / n + _Z**2 / (4 * n**2))
     means = np.bincount(bin_of, claimed, bins)[filled] / n
     return Reliability(means, observed, np.maximum(0, centre - half), np.minimum(1, centre + half), n)
+
+
+class BrierParts(Specification):
+    """A Brier score taken apart: reliability - resolution + uncertainty + within_bins.
+
+    Attributes
+    ----------
+    reliability
+        What miscalibration costs; 0 is best, and what a calibrator could still win.
+    resolution
+        What telling the rows apart gains; a calibrator cannot win it, only a better model.
+    uncertainty
+        The score of always claiming the share: a property of the rows.
+    within_bins
+        What the bins hide: claims of one bin differ. Small with many bins.
+    """
+
+    score: float
+    reliability: float
+    resolution: float
+    uncertainty: float
+    within_bins: float
+
+
+class ClassCalibration(Specification):
+    """How honest the probability of one class is.
+
+    Attributes
+    ----------
+    label
+        The class, against the rest.
+    share, claimed
+        Share of the rows that are of the class, and mean claim.
+    ece
+        Expected calibration error over bins of equal width.
+    """
+
+    label: str
+    share: float
+    claimed: float
+    ece: float
+    brier: BrierParts
+
+
+def brier_parts(answers: Answers, bins: int = 15) -> BrierParts:
+    """Return the parts of the Brier score of a binary task's positive class.
+
+    References
+    ----------
+    Murphy, A new vector partition of the probability score, Journal of Applied Meteorology 12, 1973.
+    Stephenson, Coelho and Jolliffe, Two extra components in the Brier score decomposition, Weather and Forecasting 23,
+    2008 (what is within the bins).
+    """
+    table = reliability(answers, bins)
+    claimed, came_true = claims(answers)
+    weights, share = table.rows / table.rows.sum(), float(came_true.mean())
+    score = float(np.mean((claimed - came_true) ** 2))
+    cost = float(np.sum(weights * (table.claimed - table.observed) ** 2))
+    gain = float(np.sum(weights * (table.observed - share) ** 2))
+    uncertainty = share * (1 - share)
+    return BrierParts(
+        score=score,
+        reliability=cost,
+        resolution=gain,
+        uncertainty=uncertainty,
+        within_bins=score - (cost - gain + uncertainty),
+    )
+
+
+def class_calibration(answers: Answers, classes: Sequence[str], bins: int = 15) -> tuple[ClassCalibration, ...]:
+    """Return how honest the probability of each class is: of the positive one only, where there are two."""
+    found = []
+    for position, label in list(enumerate(classes))[1 if answers.task == "binary" else 0 :]:
+        p = answers.probabilities[:, position]
+        alone = Answers("binary", (answers.y == position).astype(np.int64), probabilities=np.column_stack([1 - p, p]))
+        table = reliability(alone, bins)
+        found.append(
+            ClassCalibration(
+                label=label,
+                share=float(alone.y.mean()),
+                claimed=float(p.mean()),
+                ece=float(np.sum(table.rows * np.abs(table.claimed - table.observed)) / len(alone)),
+                brier=brier_parts(alone, bins),
+            )
+        )
+    return tuple(found)

@@ -150,7 +150,7 @@ def test_isotonic_is_not_offered_to_few_rows_and_the_log_says_so(caplog: pytest.
 
 
 def test_isotonic_alone_on_few_rows_is_an_error() -> None:
-    with pytest.raises(TrainingError, match="199 rows; isotonic calibration needs 200"):
+    with pytest.raises(TrainingError, match="199 rows, 91 of its rarest class; isotonic calibration needs 200"):
         fit_calibrator(*sample(199, 1), BINARY, CalibrationSpec(methods=("isotonic",)), seed=0)
 
 

@@ -7,15 +7,18 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 
 from aforo.errors import DataError
+from aforo.models.calibration.beta import BetaCalibration
 from aforo.models.calibration.calibrator import Calibrator
 from aforo.models.calibration.conformal import ConformalInterval
 from aforo.models.calibration.isotonic import IsotonicCalibration
 from aforo.models.calibration.none import NoCalibration
 from aforo.models.calibration.platt import PlattCalibration
 from aforo.models.calibration.selection import CalibrationSpec, fit_calibrator
+from aforo.models.calibration.temperature import TemperatureScaling
 
 AnyCalibrator = Annotated[
-    NoCalibration | PlattCalibration | IsotonicCalibration | ConformalInterval, Field(discriminator="kind")
+    NoCalibration | PlattCalibration | TemperatureScaling | BetaCalibration | IsotonicCalibration | ConformalInterval,
+    Field(discriminator="kind"),
 ]
 _ADAPTER: TypeAdapter[Calibrator] = TypeAdapter(AnyCalibrator)
 
@@ -30,12 +33,14 @@ def calibrator_from_json(text: str | bytes) -> Calibrator:
 
 __all__ = [
     "AnyCalibrator",
+    "BetaCalibration",
     "CalibrationSpec",
     "Calibrator",
     "ConformalInterval",
     "IsotonicCalibration",
     "NoCalibration",
     "PlattCalibration",
+    "TemperatureScaling",
     "calibrator_from_json",
     "fit_calibrator",
 ]

@@ -14,6 +14,8 @@ from aforo.models.trees import Tree, Trees
 
 # Fewer rows than this give a curve of noise: Niculescu-Mizil and Caruana (2005) see it lose to Platt up to 1,000.
 MIN_ROWS = 200
+# A curve of one class against the rest has no more steps than the class has rows.
+MIN_ROWS_OF_A_CLASS = 20
 
 # Scores closer than this are ties. Between two thresholds the curve is a straight line. The same score summed in
 # another order differs by some 1e-16; with thresholds 1e-6 apart or more, no slope turns that into more than 1e-9.

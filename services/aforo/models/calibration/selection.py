@@ -11,16 +11,25 @@ from pydantic import Field, field_validator
 
 from aforo.contracts.specification import Specification
 from aforo.errors import TrainingError
+from aforo.models.calibration.beta import BetaCalibration
 from aforo.models.calibration.calibrator import Calibrator, Matrix
 from aforo.models.calibration.conformal import ConformalInterval
-from aforo.models.calibration.isotonic import MIN_ROWS, IsotonicCalibration
+from aforo.models.calibration.isotonic import MIN_ROWS, MIN_ROWS_OF_A_CLASS, IsotonicCalibration
 from aforo.models.calibration.none import NoCalibration
 from aforo.models.calibration.platt import PlattCalibration
+from aforo.models.calibration.temperature import TemperatureScaling
 from aforo.models.estimators.estimator import Target, Task, one_thread
 
 logger = logging.getLogger(__name__)
 
-Method = Literal["none", "platt", "isotonic"]
+Method = Literal["none", "platt", "temperature", "beta", "isotonic"]
+
+_FITTED: dict[Method, type[PlattCalibration | TemperatureScaling | BetaCalibration | IsotonicCalibration]] = {
+    "platt": PlattCalibration,
+    "temperature": TemperatureScaling,
+    "beta": BetaCalibration,
+    "isotonic": IsotonicCalibration,
+}
 
 
 class CalibrationSpec(Specification):
@@ -124,7 +133,7 @@ def _probabilities(
     groups: npt.NDArray[np.generic] | None,
 ) -> Calibrator:
     fold = fold_of_each_row(y, spec.folds, seed=seed, groups=groups, stratified=True)
-    scores: dict[str, float] = {}
+    scores: dict[Method, float] = {}
     for method in _offered(spec.methods, y, task):
         held_out = np.empty_like(outputs)
         for number in range(int(fold.max()) + 1):
@@ -139,13 +148,16 @@ def _probabilities(
 
 def _offered(methods: tuple[Method, ...], y: npt.NDArray[np.int64], task: Task) -> list[Method]:
     offered = list(methods)
-    if "isotonic" in offered and len(y) < MIN_ROWS:
+    rarest = int(np.bincount(y, minlength=task.width).min())
+    if "isotonic" in offered and (len(y) < MIN_ROWS or rarest < MIN_ROWS_OF_A_CLASS):
         offered.remove("isotonic")
-        logger.warning("isotonic calibration not offered", extra={"rows": len(y), "rows_needed": MIN_ROWS})
+        needed = {"rows_needed": MIN_ROWS, "rows_of_rarest_class": rarest, "needed_of_each_class": MIN_ROWS_OF_A_CLASS}
+        logger.warning("isotonic calibration not offered", extra={"rows": len(y), **needed})
     if not offered:
         raise TrainingError(
-            f"the calibration part has {len(y)} rows; isotonic calibration needs {MIN_ROWS}",
-            hint="add `platt` or `none` to the methods, or give the calibration part a larger share",
+            f"the calibration part has {len(y)} rows, {rarest} of its rarest class; isotonic calibration needs "
+            f"{MIN_ROWS}, and {MIN_ROWS_OF_A_CLASS} of each class",
+            hint="add `platt`, `temperature` or `none` to the methods, or give the calibration part a larger share",
         )
     if len(np.unique(y)) < 2 and offered != ["none"]:
         raise TrainingError(
@@ -155,10 +167,8 @@ def _offered(methods: tuple[Method, ...], y: npt.NDArray[np.int64], task: Task) 
     return offered
 
 
-def _fit(method: str, outputs: Matrix, y: npt.NDArray[np.int64]) -> Calibrator:
-    if method == "isotonic":
-        return IsotonicCalibration.fit(outputs, y)
-    return PlattCalibration.fit(outputs, y) if method == "platt" else NoCalibration()
+def _fit(method: Method, outputs: Matrix, y: npt.NDArray[np.int64]) -> Calibrator:
+    return NoCalibration() if method == "none" else _FITTED[method].fit(outputs, y)
 
 
 def _interval(
