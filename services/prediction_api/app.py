@@ -14,6 +14,7 @@ from fastapi.responses import PlainTextResponse, Response
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from prediction_api import describing
 from prediction_api.api_keys import ApiKeys
@@ -37,6 +38,7 @@ from prediction_api.worker_state import WorkerStates, is_alive
 logger = logging.getLogger(__name__)
 
 TITLE = "Aforo prediction API"
+_METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 
 
 class Application:
@@ -300,9 +302,10 @@ def _answer_problems(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def no_route(request: Request, error: HTTPException) -> Response:
-        code = "method_not_allowed" if error.status_code == 405 else "not_found"
         detail = f"{request.method} {request.url.path[:200]} is not served; /docs lists what is"
-        return respond(request, Problem(code, detail, headers=dict(error.headers or {})))
+        if error.status_code != 405:
+            return respond(request, Problem("not_found", detail))
+        return respond(request, Problem("method_not_allowed", detail, headers={"Allow": _allowed(app, request)}))
 
     @app.exception_handler(RequestValidationError)
     async def wrong_parameters(request: Request, error: RequestValidationError) -> Response:
@@ -314,6 +317,16 @@ def _answer_problems(app: FastAPI) -> None:
         return respond(
             request, Problem("internal_error", "the service could not answer; its log has this request's id")
         )
+
+
+def _allowed(app: FastAPI, request: Request) -> str:
+    """Return the methods of all routes of this path; the framework names those of one."""
+    allowed = [
+        method
+        for method in _METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in app.routes)
+    ]
+    return ", ".join([*allowed, "HEAD"] if "GET" in allowed else allowed)
 
 
 def _json(content: BaseModel, status: int = 200) -> Response:

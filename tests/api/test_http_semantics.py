@@ -74,10 +74,16 @@ def test_a_prediction_route_takes_post_alone(client, method):
 def test_a_metadata_route_takes_get_and_head(client):
     posted = client.post("/models")
 
-    assert (posted.status_code, posted.headers["allow"]) == (405, "GET")
+    assert (posted.status_code, posted.headers["allow"]) == (405, "GET, HEAD")
     assert posted.json()["code"] == "method_not_allowed"
     assert client.head("/models").status_code == 200
     assert client.head("/models").content == b""
+
+
+def test_a_405_names_every_method_of_its_path(client):
+    patched = client.patch("/models/flight_delay/trial")
+
+    assert (patched.status_code, patched.headers["allow"]) == (405, "DELETE, GET, PUT, HEAD")
 
 
 @pytest.mark.parametrize(
