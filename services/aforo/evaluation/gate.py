@@ -46,6 +46,8 @@ from aforo.evaluation.answers import Answers
 from aforo.evaluation.behaviour import BehaviourFinding, BehaviourSpec
 from aforo.evaluation.behaviour.rule import Finding
 from aforo.evaluation.bootstrap import Interval
+from aforo.evaluation.clusters import Clusters
+from aforo.evaluation.confidence import RiskCoverage, SureAnswers, risk_coverage, sure_answers
 from aforo.evaluation.evaluate import Comparison, EvaluationSpec, compare
 from aforo.evaluation.metrics import MetricName
 from aforo.evaluation.reliability import ClassCalibration, class_calibration
@@ -76,6 +78,7 @@ class GateSpec(Specification):
     behaviour: tuple[BehaviourSpec, ...] = ()
     not_worse_on_slices: NotWorseOnSlices | None = None
     no_weak_slice: NoWeakSlice | None = None
+    sure_answers: SureAnswers | None = None
 
     @property
     def needs_a_predictor(self) -> bool:
@@ -84,6 +87,8 @@ class GateSpec(Specification):
 
     def check(self, table: TableContract, contract: PredictionContract) -> None:
         """Refuse what cannot be asked of this table and predictor, with a ValueError."""
+        if self.sure_answers is not None and contract.task == "regression":
+            raise ValueError("gate.sure_answers asks for labels, and a regression has none; leave it out")
         for rule in self.behaviour:
             rule.check(table, contract)
         for slices in (self.not_worse_on_slices, self.no_weak_slice):
@@ -113,6 +118,8 @@ class GateReport(Specification):
     """What the behavioural rules found, in the order of ``use_case.yaml``."""
     protected_slices: ProtectedSlices | None = None
     slice_search: SliceSearch | None = None
+    risk_coverage: RiskCoverage | None = None
+    """What abstaining gains; ``None`` for a regression."""
     improvements: dict[str, Interval]
     """Over baseline and champion, in the primary metric; positive is better."""
     metrics: dict[str, dict[str, Interval]]
@@ -195,6 +202,13 @@ def judge(
         rules.extend(asked.rules)
     elif gate.needs_a_predictor:
         raise ValueError(f"{use_case}: the gate asks about raw rows, and there is no predictor to ask")
+    risk = None
+    if candidate.task != "regression":
+        clusters = Clusters.single_rows(len(candidate)) if groups is None else Clusters.of(groups)
+        max_risk = None if gate.sure_answers is None else gate.sure_answers.max_risk
+        risk = risk_coverage(candidate, clusters, max_risk=max_risk, confidence=evaluation.bootstrap.confidence)
+        if gate.sure_answers is not None:
+            rules.append(sure_answers(risk, gate.sure_answers))
     failed = [rule for rule in rules if not rule.passed]
     return GateReport(
         verdict="refuse" if failed else "promote",
@@ -207,6 +221,7 @@ def judge(
         behaviour=tuple(asked.behaviour),
         protected_slices=asked.protected_slices,
         slice_search=asked.slice_search,
+        risk_coverage=risk,
         improvements={
             other: measured.improvement(CANDIDATE, other, primary)
             for other in (BASELINE, CHAMPION)
