@@ -174,10 +174,12 @@ class UseCase(Header):
     @model_validator(mode="after")
     def _metrics_can_decide_the_task(self) -> Self:
         baseline, champion = self.gate.beats_baseline, self.gate.not_worse_than_champion
+        slices = self.gate.not_worse_on_slices
         asked = {
             "evaluation.primary": self.evaluation.primary,
             "gate.beats_baseline.metric": baseline and baseline.metric,
             "gate.not_worse_than_champion.metric": champion and champion.metric,
+            "gate.not_worse_on_slices.metric": slices and slices.metric,
         }
         directed = [m.name for m in metrics_for(self.task.kind).values() if m.higher_is_better is not None]
         for place, metric in asked.items():

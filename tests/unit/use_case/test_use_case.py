@@ -152,6 +152,14 @@ def test_the_digest_is_of_the_meaning_and_not_of_the_text(tmp_path: Path):
         ({"evaluation": {"primary": "rmse"}}, "choose one of roc_auc"),
         ({"gate": {"beats_baseline": {"metric": "mae"}}}, "gate.beats_baseline.metric is 'mae', which cannot decide"),
         ({"gate": {"not_worse_than_champion": {"metric": "r2"}}}, "gate.not_worse_than_champion.metric is 'r2'"),
+        (
+            {"gate": {"not_worse_on_slices": {"by": ["id"], "metric": "mae"}}},
+            "gate.not_worse_on_slices.metric is 'mae'",
+        ),
+        (
+            {"gate": {"behaviour": [{"kind": "invariant", "columns": ["shape"]}]}},
+            "names column 'shape', which is not in",
+        ),
         ({"task": {"kind": "regression"}}, "a regression needs a number to predict; target 'sold' is a boolean"),
         ({"task": {"kind": "binary", "classes": ["a", "b", "c"]}}, "task.classes names 3 classes; the target has 2"),
         ({"data": with_target(type="string")}, "target 'sold' does not say which classes there are"),
