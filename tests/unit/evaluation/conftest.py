@@ -47,6 +47,7 @@ GATE = {
     ],
     "not_worse_on_slices": {"by": ["town"]},
     "no_weak_slice": {},
+    "sure_answers": {"max_risk": 0.25, "min_coverage": 0.3},
 }
 
 

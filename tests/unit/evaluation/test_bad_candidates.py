@@ -43,6 +43,11 @@ def is_lost_in_a_corner(shop, table: pl.DataFrame) -> np.ndarray:
     return np.where(corner, 0.25, shop.right(table))
 
 
+def knows_two_answers(shop, table: pl.DataFrame) -> np.ndarray:
+    """Calibrated, and as sure of a hard row as of an easy one."""
+    return np.where(shop.right(table) > 0.5, 0.7, 0.3)
+
+
 @pytest.mark.parametrize(
     ("bad", "rule"),
     [
@@ -50,6 +55,7 @@ def is_lost_in_a_corner(shop, table: pl.DataFrame) -> np.ndarray:
         (stumbles_at_high_doses, "never_falls_with_dose"),
         (reads_the_last_digit, "robust_to_damage"),
         (is_lost_in_a_corner, "no_weak_slice"),
+        (knows_two_answers, "sure_answers"),
     ],
 )
 def test_a_bad_candidate_is_refused_for_its_own_reason(large_shop, bad: Callable[..., np.ndarray], rule: str):
