@@ -12,6 +12,8 @@ from aforo.contracts.specification import Specification
 
 _MOST_VALUES = 1_000
 _TOP_VALUES = 20
+# So many rows often show that a column has too many values to count.
+_FIRST_ROWS = 10_000
 
 Extreme = int | float | bool | str | None
 
@@ -77,8 +79,10 @@ class _Column:
         if not present:
             return
         self._rows += present
-        low = cast("Any", values.min())
-        high = cast("Any", values.max())
+        distinct = None if self._counts is None else self._count(values)
+        # The extremes of a few different texts are found sooner than those of all rows.
+        few = values if distinct is None else distinct
+        low, high = cast("Any", few.min()), cast("Any", few.max())
         if self._minimum is None or low < self._minimum:
             self._minimum = low
         if self._maximum is None or high > self._maximum:
@@ -86,18 +90,18 @@ class _Column:
         if self.dtype.is_numeric() or self.dtype == pl.Boolean:
             # In float64: a sum of large integers would overflow.
             self._sum += float(values.cast(pl.Float64).sum())
-        if self._counts is not None:
-            self._count(values)
 
-    def _count(self, values: pl.Series) -> None:
+    def _count(self, values: pl.Series) -> pl.Series | None:
+        """Count the values, and return those that occur; ``None``, and no more counts, if they are too many."""
         assert self._counts is not None  # noqa: S101
-        if int(cast("int", values.approx_n_unique())) > 2 * _MOST_VALUES:
-            self._counts = None
-            return
-        table = values.drop_nulls().value_counts(name="rows")
-        self._counts.update(dict(zip(table.get_column(values.name), table.get_column("rows"), strict=True)))
-        if len(self._counts) > _MOST_VALUES:
-            self._counts = None
+        if values.head(_FIRST_ROWS).drop_nulls().n_unique() <= _MOST_VALUES:
+            table = values.alias("value").drop_nulls().value_counts(name="rows")
+            if table.height <= _MOST_VALUES:
+                self._counts.update(dict(zip(table.get_column("value"), table.get_column("rows"), strict=True)))
+            if table.height <= _MOST_VALUES and len(self._counts) <= _MOST_VALUES:
+                return table.get_column("value")
+        self._counts = None
+        return None
 
     def figures(self) -> ColumnStatistics:
         counts = sorted(self._counts.items(), key=lambda item: (-item[1], item[0])) if self._counts else None

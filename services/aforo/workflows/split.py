@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from aforo.contracts.run import PARTS, PartSummary, RunKey, SplitManifest, ValidateManifest
-from aforo.data.splits import LEFT_OUT, missing_slices, spanning_keys, split_digest
+from aforo.data.splits import LEFT_OUT, Placement, missing_slices, spanning_keys
 from aforo.errors import DataError
 from aforo.use_case import UseCase
 from aforo.workflows.provenance import inputs_of
@@ -31,31 +31,32 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> SplitManifest
     inputs = inputs_of(use_case, validated)
     if done := platform.runs.finished(use_case.name, run_key, SplitManifest, inputs):
         return done
-    table = platform.snapshots.load(validated.snapshot_id)
-    codes = use_case.split.build(use_case.data.key).assign(table)
-    counts = np.bincount(codes.to_numpy(), minlength=LEFT_OUT + 1)
-    empty = [part for part, count in zip(PARTS, counts, strict=False) if count == 0]
+    placement, means = _place(use_case, validated.snapshot_id, platform)
+    total = int(placement.counts.sum())
+    empty = [part for part, count in zip(PARTS, placement.counts, strict=False) if count == 0]
     if empty:
         raise DataError(
-            f"{use_case.name}: the split leaves no row for {', '.join(empty)} out of {table.height} rows",
+            f"{use_case.name}: the split leaves no row for {', '.join(empty)} out of {total} rows",
             hint="give the part a larger share or another period, or split by a key with more values",
         )
-    _refuse_torn_keys(use_case, table, codes)
-    warnings = _warnings(use_case, table, codes)
+    _refuse_torn_keys(use_case, placement)
+    warnings = _warnings(use_case, placement)
     for warning in warnings:
         logger.warning(warning, extra={"use_case": use_case.name})
+    membership = platform.runs.key(use_case.name, run_key, "split", "membership.parquet")
     manifest = SplitManifest(
         use_case=use_case.name,
         run_key=run_key,
         inputs=inputs,
         seconds=time.monotonic() - started,
         snapshot_id=validated.snapshot_id,
-        split_digest=split_digest(table.select(use_case.data.key or table.columns), codes),
-        membership=platform.runs.write_table(
-            platform.runs.key(use_case.name, run_key, "split", "membership.parquet"), pl.DataFrame({"part": codes})
-        ),
-        parts={part: _summary(use_case, table.filter(codes == code), table.height) for code, part in enumerate(PARTS)},
-        left_out=int(counts[LEFT_OUT]),
+        split_digest=placement.hexdigest(),
+        membership=platform.runs.write_table(membership, pl.DataFrame({"part": placement.codes})),
+        parts={
+            part: PartSummary(rows=rows, share=rows / total, target_mean=mean)
+            for part, rows, mean in zip(PARTS, placement.counts.tolist(), means, strict=False)
+        },
+        left_out=int(placement.counts[LEFT_OUT]),
         warnings=tuple(warnings),
     )
     logger.info(
@@ -70,9 +71,28 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> SplitManifest
     return platform.runs.write(manifest)
 
 
-def _refuse_torn_keys(use_case: UseCase, table: pl.DataFrame, codes: pl.Series) -> None:
+def _place(use_case: UseCase, snapshot_id: str, platform: Platform) -> tuple[Placement, list[float | None]]:
+    """Place every row, with one part of the snapshot in memory; return the mean target of each part as well."""
+    placement = Placement(
+        use_case.split.build(use_case.data.key),
+        rows=platform.snapshots.read_manifest(snapshot_id).rows,
+        key=use_case.data.key,
+        watched=(*use_case.split.together, *_clusters(use_case), *_slices(use_case)),
+    )
+    sums = np.zeros(LEFT_OUT + 1)
+    with platform.progress("split", unit="rows") as advance:
+        for table in platform.snapshots.parts(snapshot_id):
+            codes = placement.add(table)
+            sums += np.bincount(codes.to_numpy(), weights=use_case.targets(table), minlength=LEFT_OUT + 1)
+            advance(table.height)
+    if use_case.task.kind == "multiclass":
+        return placement, [None] * (LEFT_OUT + 1)
+    return placement, [float(mean) for mean in sums / np.maximum(1, placement.counts)]
+
+
+def _refuse_torn_keys(use_case: UseCase, placement: Placement) -> None:
     for name in use_case.split.together:
-        torn = spanning_keys(table.get_column(name), codes)
+        torn = spanning_keys(*placement.where_are(name))
         if torn is not None:
             raise DataError(
                 f"{use_case.name}: split.together: {torn}",
@@ -80,23 +100,23 @@ def _refuse_torn_keys(use_case: UseCase, table: pl.DataFrame, codes: pl.Series) 
             )
 
 
-def _warnings(use_case: UseCase, table: pl.DataFrame, codes: pl.Series) -> list[str]:
+def _warnings(use_case: UseCase, placement: Placement) -> list[str]:
     """What is allowed, and still deserves a look: clusters torn apart, and slices that a part knows nothing of."""
     warnings = []
-    cluster = use_case.evaluation.bootstrap.by
-    torn = None if cluster is None else spanning_keys(table.get_column(cluster), codes)
-    if torn is not None:
-        warnings.append(f"{torn}; rows of one {cluster!r} are not independent, so figures may flatter")
-    classes = () if use_case.task.kind == "regression" else (use_case.data.target.name,)
-    for name in dict.fromkeys((*classes, *use_case.split.slices)):
-        warnings += missing_slices(table.get_column(name), codes)
+    for name in _clusters(use_case):
+        torn = spanning_keys(*placement.where_are(name))
+        if torn is not None:
+            warnings.append(f"{torn}; rows of one {name!r} are not independent, so figures may flatter")
+    for name in _slices(use_case):
+        warnings += missing_slices(*placement.where_are(name))
     return warnings
 
 
-def _summary(use_case: UseCase, part: pl.DataFrame, total: int) -> PartSummary:
-    targets = use_case.targets(part)
-    return PartSummary(
-        rows=part.height,
-        share=part.height / total,
-        target_mean=None if use_case.task.kind == "multiclass" else float(targets.mean()),
-    )
+def _clusters(use_case: UseCase) -> tuple[str, ...]:
+    by = use_case.evaluation.bootstrap.by
+    return () if by is None else (by,)
+
+
+def _slices(use_case: UseCase) -> tuple[str, ...]:
+    classes = () if use_case.task.kind == "regression" else (use_case.data.target.name,)
+    return tuple(dict.fromkeys((*classes, *use_case.split.slices)))

@@ -114,7 +114,7 @@ def test_private_values_do_not_show() -> None:
     assert "bob" not in found.model_dump_json()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6)), min_size=1), st.integers(1, 9))
 def test_a_table_does_not_differ_from_itself_however_it_is_cut(values: list[float | None], size: int) -> None:
     frame = pl.DataFrame({"x": values}, schema={"x": pl.Float64})

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from aforo.data.splits import FingerprintSplit, FingerprintSplitSpec, Shares, split_digest
+from aforo.data.splits.digest import SplitDigest
 from aforo.data.splits.keytext import fingerprint, key_text
 from aforo.errors import DataError
 
@@ -159,3 +160,29 @@ def test_the_digest_tells_keys_apart_whose_texts_run_together() -> None:
     assert split_digest(pl.DataFrame({"a": ["1"], "b": ["23"]}), part) != split_digest(
         pl.DataFrame({"a": ["12"], "b": ["3"]}), part
     )
+
+
+def test_a_batch_where_keys_repeat_gets_the_parts_that_its_rows_get_alone() -> None:
+    """Above 10,000 rows with few keys each key is placed once, and a column may even be called `part`."""
+    rows = pl.DataFrame({"part": [f"key {number % 700}" for number in range(20_000)]})
+    split = FingerprintSplitSpec(key=("part",)).build()
+
+    assert split.assign(rows).equals(split.assign(rows.lazy()))
+
+
+def test_a_missing_key_is_refused_where_keys_repeat() -> None:
+    rows = pl.DataFrame({"k": ["a", None, "b", "c"] * 5_000})
+
+    with pytest.raises(DataError, match="5000 rows have no value in the split's key"):
+        FingerprintSplitSpec(key=("k",)).build().assign(rows)
+
+
+def test_the_digest_of_batches_is_that_of_the_whole() -> None:
+    keys = pl.DataFrame({"a": range(1_000)})
+    parts = FingerprintSplitSpec(key=("a",)).build().assign(keys)
+    digest = SplitDigest(1_000)
+
+    for start in range(0, 1_000, 300):
+        digest.add(keys.slice(start, 300), parts.slice(start, 300))
+
+    assert digest.hexdigest() == split_digest(keys, parts)

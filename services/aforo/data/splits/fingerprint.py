@@ -13,7 +13,7 @@ from typing_extensions import override
 from aforo.contracts.run import PARTS
 from aforo.contracts.table import ColumnType, TableContract
 from aforo.data.splits import sql
-from aforo.data.splits.keytext import key_text, part_of, percent_of
+from aforo.data.splits.keytext import TEXT, key_text, part_of, percent_of
 from aforo.data.splits.sql import Dialect
 from aforo.data.splits.strategy import Shares, SplitSpecification, SplitStrategy, refuse_types
 
@@ -80,9 +80,12 @@ class FingerprintSplit(SplitStrategy):
         self.shares = shares
         self.salt = salt
 
+    def prepared(self, schema: Mapping[str, pl.DataType]) -> dict[str, pl.Expr]:
+        return {TEXT: pl.concat_str([pl.lit(self.salt), *(key_text(name, schema[name]) for name in self.columns)])}
+
+    @override
     def part(self, schema: Mapping[str, pl.DataType]) -> pl.Expr:
-        text = pl.concat_str([pl.lit(self.salt), *(key_text(name, schema[name]) for name in self.columns)])
-        return part_of(percent_of(text), self.shares)
+        return part_of(percent_of(pl.col(TEXT)), self.shares)
 
     def sql(self, schema: Mapping[str, pl.DataType], dialect: Dialect) -> str:
         texts = [sql.text_of(name, schema[name], dialect) for name in self.columns]

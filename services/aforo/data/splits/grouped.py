@@ -90,6 +90,9 @@ class GroupedSplit(SplitStrategy):
         self._pinned = {group: part for part, groups in pinned.items() for group in groups}
         self._others = FingerprintSplit(key=by, shares=shares, salt=salt)
 
+    def prepared(self, schema: Mapping[str, pl.DataType]) -> dict[str, pl.Expr]:
+        return self._others.prepared(schema)
+
     def part(self, schema: Mapping[str, pl.DataType]) -> pl.Expr:
         others = self._others.part(schema)
         if not self._pinned:

@@ -37,6 +37,10 @@ def fingerprint(text: pl.Expr) -> pl.Expr:
     return farmhash64(text)
 
 
+TEXT = "\x1f text"
+"""Name under which a split prepares the text that it hashes; no column of a contract is called so."""
+
+
 def percent_of(text: pl.Expr) -> pl.Expr:
     """0-99, as ``ABS(MOD(FARM_FINGERPRINT(text), 100))`` gives it."""
     hashed = fingerprint(text)

@@ -9,12 +9,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
+from typing_extensions import override
 
 from aforo.contracts.run import PARTS
 from aforo.contracts.table import TableContract
 from aforo.data.splits import sql
 from aforo.data.splits.fingerprint import NO_TEXT, TEXT_TYPES, bounds_of
-from aforo.data.splits.keytext import key_text, part_of, percent_of
+from aforo.data.splits.keytext import TEXT, key_text, part_of, percent_of
 from aforo.data.splits.sql import Dialect
 from aforo.data.splits.strategy import Shares, SplitSpecification, SplitStrategy, refuse_types
 
@@ -128,13 +129,17 @@ class StratifiedSplit(SplitStrategy):
         self._seed = seed
         self._seeds = dict(seeds or {})
 
-    def part(self, schema: Mapping[str, pl.DataType]) -> pl.Expr:
+    def prepared(self, schema: Mapping[str, pl.DataType]) -> dict[str, pl.Expr]:
         stratum = self._stratum(schema)
         seed = stratum.replace_strict(
             list(self._seeds), [str(seed) for seed in self._seeds.values()],
             default=str(self._seed), return_dtype=pl.String,
         ) if self._seeds else pl.lit(str(self._seed))  # fmt: skip
-        return part_of(percent_of(self._text(seed, schema)), self._shares)
+        return {TEXT: self._text(seed, schema)}
+
+    @override
+    def part(self, schema: Mapping[str, pl.DataType]) -> pl.Expr:
+        return part_of(percent_of(pl.col(TEXT)), self._shares)
 
     def sql(self, schema: Mapping[str, pl.DataType], dialect: Dialect) -> str:
         texts = [f"COALESCE({sql.text_of(name, schema[name], dialect)}, '')" for name in self._by]
@@ -175,7 +180,9 @@ class StratifiedSplit(SplitStrategy):
     def _rows(self, keys: pl.DataFrame, stratum: str, seeds: Sequence[int]) -> Floats:
         """Rows of the stratum in each part under each seed, shape (S, 4)."""
         texts = {str(seed): pl.concat_str([pl.lit(f"{seed}:{stratum}:"), pl.col("key")]) for seed in seeds}
-        parts = keys.select(**{seed: part_of(percent_of(text), self._shares) for seed, text in texts.items()})
+        parts = keys.select(**texts).select(
+            part_of(percent_of(pl.col(seed)), self._shares).alias(seed) for seed in texts
+        )
         weights = keys.get_column("len").cast(pl.Float64).to_numpy()
         return np.stack([np.bincount(column.to_numpy(), weights, len(PARTS)) for column in parts.iter_columns()])
 
