@@ -6,7 +6,7 @@ ifneq ($(COMMIT),)
 up upgrade images: export AFORO_CODE_COMMIT := $(COMMIT)
 endif
 
-.PHONY: up down logs status doctor secrets rotate backup restore prune upgrade images test-stack
+.PHONY: up down logs status doctor secrets rotate backup restore prune upgrade images test-stack test-offline
 
 up: secrets  ## start the platform: builds what is missing, waits until everything is healthy
 	docker compose up --build --detach --wait
@@ -48,3 +48,6 @@ images:  ## save the whole platform into one archive, for a machine without the 
 
 test-stack: $(VENV)/ready  ## build, start and drive the platform, break it, restore it; takes about 20 minutes
 	$(VENV)/bin/pytest tests/stack -m stack
+
+test-offline: $(VENV)/ready  ## start the platform from its archive in a Docker engine that reaches nothing; root, 15 GB of disk
+	$(VENV)/bin/pytest tests/stack -m offline

@@ -9,16 +9,17 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from stack_platform import Platform, figures
+from stack_platform import Platform, figures, wait_for
 
 pytestmark = [
-    pytest.mark.stack,
+    pytest.mark.offline,
     pytest.mark.timeout(1200),
     pytest.mark.skipif(os.geteuid() != 0, reason="a second Docker engine needs root"),
 ]
@@ -70,32 +71,29 @@ class Machine:
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
+def machine() -> Iterator[Machine]:
+    # Not pytest's folder: the path of a socket is at most 107 signs long.
+    folder = Path(tempfile.mkdtemp(prefix="aforo-offline-", dir="/var/tmp"))
     command = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", "dockerd"]
-    command += [f"--{name}={tmp_path}/{name}" for name in ("data-root", "exec-root", "pidfile")]
-    command += [f"--host=unix://{tmp_path}/socket"]
+    command += [f"--{name}={folder}/{name}" for name in ("data-root", "exec-root", "pidfile")]
+    command += [f"--host=unix://{folder}/socket"]
     if proxy := shutil.which("docker-proxy"):
         command += [f"--userland-proxy-path={proxy}"]
-    with (tmp_path / "log").open("wb") as log:
+    with (folder / "log").open("wb") as log:
         engine = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     try:
-        there = Machine(tmp_path, engine.pid)
-        for _ in range(120):
-            if (tmp_path / "socket").exists() and engine.poll() is None:
-                break
-            time.sleep(0.5)
-        assert there.run("docker", "images", "--quiet") == "", (tmp_path / "log").read_text()[-2000:]
+        wait_for(lambda: (folder / "socket").exists(), 60, "the second engine to start")
+        there = Machine(folder, engine.pid)
+        assert there.run("docker", "images", "--quiet") == ""
         yield there
     finally:
         engine.send_signal(signal.SIGTERM)
         engine.wait(60)
-        shutil.rmtree(tmp_path / "data-root")  # several gigabytes, which pytest would keep
+        shutil.rmtree(folder)
 
 
-def test_the_platform_starts_and_trains_from_the_archive_alone(
-    platform: Platform, machine: Machine, tmp_path: Path
-) -> None:
-    archive = tmp_path / "aforo-images.tar"
+def test_the_platform_starts_and_trains_from_the_archive_alone(platform: Platform, machine: Machine) -> None:
+    archive = machine.folder / "aforo-images.tar"
     begin = time.monotonic()
     platform.operate("images", "--to", str(archive))
     figures["archive of all images"] = f"{archive.stat().st_size / 1e9:.1f} GB in {time.monotonic() - begin:.0f} s"
