@@ -125,7 +125,7 @@ def test_a_key_can_make_no_bucket(request: pytest.FixtureRequest, store: str, se
 
 def test_users_of_minio_are_made_through_its_admin_api_as_often_as_wanted(minio: Platform, minio_store: Store) -> None:
     said = minio.compose("run", "--rm", "-T", "minio-init")
-    assert "keys ready: mlflow, tasks (MinioAccounts)" in said
+    assert "keys ready: mlflow, tasks, predictions (MinioAccounts)" in said
     assert allowed(minio_store.client("tasks"), "runs")
 
 
