@@ -198,7 +198,7 @@ def test_a_model_version_or_alias_that_does_not_exist_is_a_404(client, row, path
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/nothing", "/models/flight_delay/versions", "/models//predict", "/predict", "/models/..%2f..%2fetc/predict"],
+    ["/nothing", "/models/flight_delay/versions", "/models//predict", "/predict", "/models/..%2f..%2fetc/predict"],
 )
 def test_a_route_that_does_not_exist_is_a_404_problem(client, path):
     response = client.get(path)

@@ -177,7 +177,9 @@ def test_the_run_in_mlflow_has_what_a_data_scientist_looks_for(trained: Home, na
     assert {each.data.tags["candidate"] for each in nested} == {each["name"] for each in train["candidates"]}
     assert {each.info.status for each in nested} == {"FINISHED"}
     assert [dataset.dataset.digest for dataset in run.inputs.dataset_inputs] == [train["snapshot_id"][:36]]
-    assert [file.path for file in client.list_artifacts(run.info.run_id, "gate")] == ["gate/report.json"]
+    gate = [file.path for file in client.list_artifacts(run.info.run_id, "gate")]
+    assert gate == ["gate/report.html", "gate/report.json"]
+    assert [file.path for file in client.list_artifacts(run.info.run_id, "snapshot")] == ["snapshot/report.html"]
     plots = [file.path for file in client.list_artifacts(run.info.run_id, "plots")]
     assert plots
     assert {plot.rpartition(".")[2] for plot in plots} == {"png"}

@@ -101,7 +101,7 @@ class ValidateManifest(Manifest):
     snapshot_id: str
     rows: RowAccount
     warnings: tuple[str, ...] = ()
-    report: str | None = None
+    report: str
     """Object key of the snapshot's report (HTML), with a histogram of each column."""
 
 

@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-from aforo.contracts.run import CandidateSummary, RunKey, SplitManifest, TrainManifest
+from aforo.contracts.run import CandidateSummary, RunKey, SplitManifest, TrainManifest, ValidateManifest
 from aforo.errors import NothingChanged
 from aforo.registry.tracking import TrackedRun
 from aforo.use_case import UseCase
@@ -51,6 +51,8 @@ def run(
     tracked = _open_run(use_case, run_key, split, seed, platform)
     made_with = provenance(use_case).model_dump_json(indent=1).encode()
     tracked.log_file("provenance.json", made_with)
+    validated = platform.runs.read(use_case.name, run_key, ValidateManifest)
+    tracked.log_file("snapshot/report.html", platform.runs.read_bytes(validated.report))
     parts = Parts.load(split, platform)
     candidates = []
     fits = use_case.budget.fits * len(use_case.candidates)

@@ -46,7 +46,6 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> ValidateManif
     page = _report(use_case, snapshot, ingested.rows, warnings, platform)
     key = platform.runs.key(use_case.name, run_key, "validate", "report.html")
     platform.runs.write_bytes(key, page)
-    _track(use_case, run_key, snapshot, page, platform)
     return platform.runs.write(
         ValidateManifest(
             use_case=use_case.name,
@@ -70,14 +69,6 @@ def _report(
     profiles = profile_of(parts, edges_of([recorded_ranges(snapshot.columns)]), private)
     page = snapshot_report(use_case.title, snapshot, profiles, contract=use_case.data, account=rows, warnings=warnings)
     return page.encode()
-
-
-def _track(use_case: UseCase, run_key: RunKey, snapshot: SnapshotManifest, page: bytes, platform: Platform) -> None:
-    """Show the page in MLflow, on the run that training goes on with."""
-    tracked = platform.tracker.run(use_case.name, run_key, {"snapshot_id": snapshot.snapshot_id})
-    tracked.log_file("snapshot/report.html", page)
-    # Training opens it again; where there is nothing to train, it is done.
-    tracked.finish()
 
 
 def _refuse_schema_of_another_contract(use_case: UseCase, snapshot: SnapshotManifest) -> None:
