@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import polars as pl
 
-from aforo.contracts.table import ColumnType
+from aforo.contracts.table import ColumnType, TableContract
+from aforo.data.splits.strategy import SplitSpecification, refuse_types
 from aforo.errors import DataError
 
 DAY_TYPES: tuple[ColumnType, ...] = ("date", "timestamp")
+
+
+class DaySplitSpecification(SplitSpecification):
+    """The base of the splits by the day of ``column``; each has a ``kind``, which its messages name."""
+
+    kind: str
+    column: str
+
+    @property
+    def reads(self) -> Mapping[str, tuple[str, ...]]:
+        return {"column": (self.column,), **super().reads}
+
+    def refuse_unfit(self, table: TableContract) -> None:
+        super().refuse_unfit(table)
+        why = f"and a {self.kind} split needs a date or a timestamp"
+        refuse_types(table, "column", (self.column,), DAY_TYPES, why)
 
 
 def day_of(name: str, dtype: pl.DataType) -> pl.Expr:

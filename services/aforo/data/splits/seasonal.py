@@ -11,12 +11,11 @@ from pydantic import Field, model_validator
 from typing_extensions import override
 
 from aforo.contracts.specification import Specification
-from aforo.contracts.table import TableContract
 from aforo.data.splits import sql
-from aforo.data.splits.days import DAY_TYPES, day_of
+from aforo.data.splits.days import DaySplitSpecification, day_of
 from aforo.data.splits.sequential import in_periods
 from aforo.data.splits.sql import Dialect
-from aforo.data.splits.strategy import LABELS, LEFT_OUT, SplitSpecification, SplitStrategy, refuse_types
+from aforo.data.splits.strategy import LABELS, LEFT_OUT, SplitStrategy
 
 Day = Annotated[int, Field(ge=1, le=27)]
 
@@ -33,7 +32,7 @@ class LastDays(Specification):
         return (self.train, self.validation, self.calibration)
 
 
-class SeasonalSplitSpec(SplitSpecification):
+class SeasonalSplitSpec(DaySplitSpecification):
     """Split each month alike.
 
     Attributes
@@ -47,7 +46,6 @@ class SeasonalSplitSpec(SplitSpecification):
     """
 
     kind: Literal["seasonal"] = "seasonal"
-    column: str
     until: LastDays = LastDays()
     gap_days: Annotated[int, Field(ge=0)] = 0
 
@@ -61,14 +59,6 @@ class SeasonalSplitSpec(SplitSpecification):
                     f"expected more than gap_days, which is {self.gap_days}"
                 )
         return self
-
-    @property
-    def reads(self) -> Mapping[str, tuple[str, ...]]:
-        return {"column": (self.column,), **super().reads}
-
-    def refuse_unfit(self, table: TableContract) -> None:
-        super().refuse_unfit(table)
-        refuse_types(table, "column", (self.column,), DAY_TYPES, "and a seasonal split needs a date or a timestamp")
 
     @override
     def build(self, identity: tuple[str, ...] = ()) -> SeasonalSplit:

@@ -11,14 +11,13 @@ import polars as pl
 from pydantic import Field, model_validator
 from typing_extensions import override
 
-from aforo.contracts.table import TableContract
 from aforo.data.splits import sql
-from aforo.data.splits.days import DAY_TYPES, day_of
+from aforo.data.splits.days import DaySplitSpecification, day_of
 from aforo.data.splits.sql import Dialect
-from aforo.data.splits.strategy import LABELS, LEFT_OUT, SplitSpecification, SplitStrategy, refuse_types
+from aforo.data.splits.strategy import LABELS, LEFT_OUT, SplitStrategy
 
 
-class SequentialSplitSpec(SplitSpecification):
+class SequentialSplitSpec(DaySplitSpecification):
     """Split at three dates.
 
     Attributes
@@ -33,7 +32,6 @@ class SequentialSplitSpec(SplitSpecification):
     """
 
     kind: Literal["sequential"] = "sequential"
-    column: str
     validation_from: dt.date
     calibration_from: dt.date
     test_from: dt.date
@@ -48,14 +46,6 @@ class SequentialSplitSpec(SplitSpecification):
                     f"{later} is {days} days after {earlier}; expected more than gap_days, which is {self.gap_days}"
                 )
         return self
-
-    @property
-    def reads(self) -> Mapping[str, tuple[str, ...]]:
-        return {"column": (self.column,), **super().reads}
-
-    def refuse_unfit(self, table: TableContract) -> None:
-        super().refuse_unfit(table)
-        refuse_types(table, "column", (self.column,), DAY_TYPES, "and a sequential split needs a date or a timestamp")
 
     @override
     def build(self, identity: tuple[str, ...] = ()) -> SequentialSplit:

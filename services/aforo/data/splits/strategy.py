@@ -165,6 +165,7 @@ class SplitSpecification(Specification):
                 if name not in table.names:
                     raise ValueError(f"split.{field} names {name!r}, which is not in data.columns")
 
+    @abstractmethod
     def build(self, identity: tuple[str, ...] = ()) -> SplitStrategy:
         """Return the strategy.
 
@@ -173,7 +174,6 @@ class SplitSpecification(Specification):
         identity
             Columns that identify a row: the key of the table contract.
         """
-        raise NotImplementedError
 
 
 def refuse_types(
