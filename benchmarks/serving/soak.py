@@ -24,9 +24,7 @@ from contenders import own
 from load_client import Exchange, ask, drive, post
 from server_process import Server, running
 from subject import Subject
-from swaps import VERSIONS, point, prepare
-
-from aforo.registry.signing import signing_key
+from swaps import VERSIONS, lay_out, point
 
 READ_S = 10.0
 BURST_S = 0.25
@@ -50,13 +48,7 @@ def main() -> None:
 
 def soak(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
     subject = Subject(arguments.home, arguments.model, folder)
-    copy = folder / "home" / "mirror" / arguments.model
-    copy.mkdir(parents=True)
-    key_file = folder / "home" / "signing.key"
-    key_file.write_bytes((arguments.home / "signing.key").read_bytes())
-    for number in range(1, VERSIONS + 1):
-        prepare(subject, copy, str(number), signing_key(key_file))
-    point(copy, "1")
+    copy, _ = lay_out(subject, arguments, folder / "home")
     pinned = ["taskset", "-c", ",".join(map(str, arguments.server_core))]
     contender = own(subject, pinned, arguments.workers, home=folder / "home")
     with running(contender, subject) as server:

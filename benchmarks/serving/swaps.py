@@ -50,12 +50,7 @@ def swap(arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
     subject = Subject(arguments.home, arguments.model, folder)
     pinned = ["taskset", "-c", ",".join(map(str, arguments.server_core))]
     contender = own(subject, pinned, arguments.workers, home=folder / "home")
-    copy = folder / "home" / "mirror" / arguments.model
-    copy.mkdir(parents=True)
-    key_file = folder / "home" / "signing.key"
-    key_file.write_bytes((arguments.home / "signing.key").read_bytes())
-    answers = [prepare(subject, copy, str(number), signing_key(key_file)) for number in range(1, VERSIONS + 1)]
-    point(copy, "1")
+    copy, answers = lay_out(subject, arguments, folder / "home")
     with running(contender, subject) as server:
         exchanges = requests(contender, subject, server.port)
         before = drive(server.port, exchanges, connections=32, seconds=5)
@@ -84,6 +79,17 @@ def swap(arguments: argparse.Namespace, folder: Path) -> dict[str, float]:
         "p99_ms_during": during.percentile_s(99) * 1e3,
         "longest_ms_during": max(during.latencies_s) * 1e3,
     }
+
+
+def lay_out(subject: Subject, arguments: argparse.Namespace, home: Path) -> tuple[Path, list[list[float]]]:
+    """Write a local copy with all versions, the first one champion; return it, and each version's answers."""
+    copy = home / "mirror" / arguments.model
+    copy.mkdir(parents=True)
+    key_file = home / "signing.key"
+    key_file.write_bytes((arguments.home / "signing.key").read_bytes())
+    answers = [prepare(subject, copy, str(number), signing_key(key_file)) for number in range(1, VERSIONS + 1)]
+    point(copy, "1")
+    return copy, answers
 
 
 def prepare(subject: Subject, copy: Path, version: str, key: bytes) -> list[float]:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -160,11 +160,9 @@ def wait_for(holds: Callable[[], bool], timeout_s: float, what: str) -> None:
     """Wait until ``holds()``; a connection that fails meanwhile counts as not yet."""
     end = time.monotonic() + timeout_s
     while True:
-        try:
+        with suppress(httpx.HTTPError, OSError, ValueError, KeyError):
             if holds():
                 return
-        except (httpx.HTTPError, OSError, ValueError, KeyError):
-            pass  # not yet
         if time.monotonic() > end:
             pytest.fail(f"waited {timeout_s:.0f} s in vain for {what}")
         time.sleep(1)
