@@ -33,6 +33,8 @@ class Settings:
         Folder with one folder per use case.
     signing_key_file
         File with the HMAC key that signs bundles; made on first use in the embedded default.
+    patience_s
+        For how long a step tries again while a store, database or server does not answer, in s; 0: not at all.
     code_commit
         The git commit an image was built from; ``None`` where the code runs from a checkout, which can be asked.
     """
@@ -52,6 +54,7 @@ class Settings:
     use_cases: Path
     signing_key_file: Path
     log_format: str = "text"
+    patience_s: float = 0.0
     code_commit: str | None = None
 
     @property
@@ -78,6 +81,9 @@ class Settings:
         log_format = environ.get("AFORO_LOG_FORMAT", "text")
         if log_format not in ("text", "json"):
             raise SettingsError(f"AFORO_LOG_FORMAT is {log_format!r}; expected text or json")
+        patience = environ.get("AFORO_PATIENCE_S") or "0"
+        if not patience.isdecimal():
+            raise SettingsError(f"AFORO_PATIENCE_S is {patience!r}; expected whole seconds, such as 600")
         packaged = Path(__file__).parent.parent / "use_cases"
         return cls(
             home=home,
@@ -95,6 +101,7 @@ class Settings:
             use_cases=Path(environ.get("AFORO_USE_CASES") or packaged).absolute(),
             signing_key_file=Path(environ.get("AFORO_SIGNING_KEY_FILE") or home / "signing.key"),
             log_format=log_format,
+            patience_s=float(patience),
             code_commit=environ.get("AFORO_CODE_COMMIT") or None,
         )
 

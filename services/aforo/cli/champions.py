@@ -8,6 +8,7 @@ import typer
 
 from aforo.cli.options import JsonOption, PromoteOption
 from aforo.cli.output import print_line, show_json, show_manifest, show_table
+from aforo.cli.patience import patiently
 from aforo.contracts.run import parse_run_key
 from aforo.errors import LedgerError, UseCaseError
 from aforo.settings import Settings
@@ -50,8 +51,9 @@ def promote(
         change = champions.promote(use_case, version, platform, reason=_stated(reason))
         _show(change, as_json=as_json)
     elif run_key is not None:
-        loaded = load_use_case(settings.use_cases, use_case)
-        show_manifest(promote_step.run(loaded, parse_run_key(run_key), platform, move=move), as_json=as_json)
+        at = load_use_case(settings.use_cases, use_case), parse_run_key(run_key), platform
+        manifest = patiently(lambda: promote_step.run(*at, move=move), settings.patience_s)
+        show_manifest(manifest, as_json=as_json)
     else:
         raise UseCaseError(
             f"{use_case}: promote what?", hint="name a run with --run-key, or a version with --version and --reason"

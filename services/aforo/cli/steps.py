@@ -20,6 +20,7 @@ from aforo.cli.options import (
     UseCaseArgument,
 )
 from aforo.cli.output import show_manifest
+from aforo.cli.patience import patiently
 from aforo.contracts.run import Manifest, RunKey, parse_run_key
 from aforo.settings import Settings
 from aforo.use_case import UseCase, load_use_case
@@ -114,5 +115,6 @@ def run(
 
 def _step(use_case: str, run_key: str, as_json: bool, step: Callable[[UseCase, RunKey, Platform], Manifest]) -> None:
     settings = Settings.from_environment()
-    manifest = step(load_use_case(settings.use_cases, use_case), parse_run_key(run_key), Platform.of(settings))
+    at = load_use_case(settings.use_cases, use_case), parse_run_key(run_key), Platform.of(settings)
+    manifest = patiently(lambda: step(*at), settings.patience_s)
     show_manifest(manifest, as_json=as_json)

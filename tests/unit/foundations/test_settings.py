@@ -36,7 +36,15 @@ def test_a_secret_file_that_is_not_there_is_named(tmp_path):
         secret({"AFORO_S3_SECRET_KEY_FILE": str(tmp_path / "nowhere")}, "AFORO_S3_SECRET_KEY")
 
 
-@pytest.mark.parametrize(("name", "value"), [("AFORO_STORE_URL", "/data"), ("AFORO_LOG_FORMAT", "xml")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AFORO_STORE_URL", "/data"),
+        ("AFORO_LOG_FORMAT", "xml"),
+        ("AFORO_PATIENCE_S", "ten"),
+        ("AFORO_PATIENCE_S", "-1"),
+    ],
+)
 def test_a_value_that_cannot_be_used_is_refused_by_name(name, value):
     with pytest.raises(SettingsError, match=f"{name} is '{value}'"):
         Settings.from_environment({name: value})
