@@ -47,7 +47,7 @@ images:  ## save the whole platform into one archive, for a machine without the 
 	@$(OPERATE) images
 
 test-stack: $(VENV)/ready  ## build, start and drive the platform, break it, restore it; takes about 20 minutes
-	$(VENV)/bin/pytest tests/stack -m stack
+	$(VENV)/bin/pytest tests/stack -m stack --durations 15
 
 test-offline: $(VENV)/ready  ## start the platform from its archive in a Docker engine that reaches nothing; root, 15 GB of disk
 	$(VENV)/bin/pytest tests/stack -m offline

@@ -8,9 +8,10 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -40,10 +41,14 @@ class Browser:
         return self._call("POST", "/execute/sync", {"script": script, "args": []})
 
     def type_into(self, selector: str, text: str) -> None:
-        self._call("POST", f"/element/{self.find(selector)}/value", {"text": text})
+        self._patiently(lambda: self._call("POST", f"/element/{self._found(selector)}/value", {"text": text}))
 
     def click(self, selector: str) -> None:
-        self._call("POST", f"/element/{self.find(selector)}/click", {})
+        self._patiently(lambda: self._call("POST", f"/element/{self._found(selector)}/click", {}))
+
+    def find(self, selector: str) -> None:
+        """Wait until the element is there."""
+        self._patiently(lambda: self._found(selector))
 
     def wait_for(self, *texts: str, timeout_s: float = 60) -> str:
         """Wait until all texts are on the page, and return its text."""
@@ -57,17 +62,22 @@ class Browser:
     def picture(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(str(self._call("GET", "/screenshot"))))
 
-    def find(self, selector: str, timeout_s: float = 30) -> str:
-        """Wait until the element is there, and return its reference."""
+    def _found(self, selector: str) -> str:
+        found: Any = self._call("POST", "/element", {"using": "css selector", "value": selector})
+        return str(found[_ELEMENT])
+
+    def _patiently(self, attempt: Callable[[], object], timeout_s: float = 30) -> None:
+        """Try until it is done: a page that draws itself anew puts another element in the place of the one found."""
         end = time.monotonic() + timeout_s
         while True:
             try:
-                found = self._call("POST", "/element", {"using": "css selector", "value": selector})
-                return str(found[_ELEMENT])  # type: ignore[index]
+                attempt()
             except LookupError as error:
                 if time.monotonic() > end:
-                    pytest.fail(f"no {selector} on {self.url}: {error}; it says: {self.text[:2000]}")
+                    pytest.fail(f"{error} on {self.url}, which says: {self.text[:2000]}")
                 time.sleep(0.5)
+            else:
+                return
 
     def _call(self, method: str, path: str, body: dict[str, object] | None = None) -> object:
         answer = self._session.request(method, path, json=body).json()["value"]
