@@ -1,14 +1,12 @@
 """One training DAG a use case: ingest → validate → split → train → calibrate → evaluate → promote.
 
-Each task is one command of ours, run by the machine-learning interpreter; only the run key goes from task to task.
+Each task is one command of ours; only the run key goes from task to task. Where the gate may leave its verdict to a
+person (`gate.ask`), the run waits for their answer before `promote`.
 A use case whose header cannot be read gets a DAG of one task, which fails with the reason.
 """
 
-import os
-from itertools import pairwise
-
-from airflow.providers.standard.operators.bash import BashOperator
-from airflow.sdk import DAG, Param
+from aforo_tasks import ANSWER, approve, question, task
+from airflow.sdk import DAG, Param, chain
 
 from aforo.contracts.catalog import read_headers
 from aforo.settings import Settings
@@ -30,12 +28,6 @@ ENVIRONMENT = {
     "AFORO_AGAIN": "{{ params.again | lower }}",
 }
 
-
-def task(step: str, use_case: str, retries: int = 0) -> BashOperator:
-    command = f"{os.environ.get('AFORO_COMMAND', 'aforo')} {step} {use_case}"
-    return BashOperator(task_id=step, bash_command=command, env=ENVIRONMENT, append_env=True, retries=retries)
-
-
 headers, broken = read_headers(Settings.from_environment().use_cases)
 for header in headers:
     with DAG(
@@ -48,8 +40,12 @@ for header in headers:
         params=PARAMS,
         tags=["aforo", "training"],
     ):
-        for before, after in pairwise([task(step, header.name, header.retries) for step in STEPS]):
-            before >> after
+        environment = ENVIRONMENT | (ANSWER if header.asks else {})
+        *before, promote = (task(step, header.name, environment, retries=header.retries) for step in STEPS)
+        chain(*before, promote)
+        if header.asks:
+            promote.trigger_rule = "none_failed_min_one_success"
+            before[-1] >> question(header.name, ENVIRONMENT, retries=header.retries) >> approve(header.name) >> promote
 for item in broken:
     with DAG(dag_id=f"{item.folder}__broken", description=item.reason, schedule=None, tags=["aforo", "broken"]):
-        task("check", item.folder)
+        task("check", item.folder, {})

@@ -64,6 +64,7 @@ class Follower:
         self._task = ""
         self._lines: list[bytes] = []
         self._in_output = False
+        self._asks = False
 
     def follow(self, lines: Iterable[bytes]) -> None:
         """Go on until Airflow ends."""
@@ -84,6 +85,9 @@ class Follower:
             print(f"\n{began} {self._task}", flush=True)
         elif text.startswith("[DAG TEST] end task"):
             self._file()
+        elif text.startswith("Waiting for Human-in-the-loop input") and not self._asks:
+            self._asks = True
+            say("the gate asks a person: end this with Ctrl-C, and answer with `aforo promote`, or leave it")
         elif logger == "task" or logger.startswith("airflow.task"):
             self._lines.append(line)
             self._show(text)

@@ -109,6 +109,10 @@ class ObjectMissing(AforoError):
     pass
 
 
+class NothingAsked(AforoError):
+    exit_code = 99
+
+
 class NothingChanged(AforoError):
     exit_code = 99
 

@@ -17,6 +17,7 @@ STEPS = ["ingest", "validate", "split", "train", "calibrate", "evaluate", "promo
 DESCRIBE = """
 import json, sys
 from airflow.dag_processing.dagbag import DagBag
+sys.path.append(sys.argv[1])  # as Airflow's own processes do with a bundle
 bag = DagBag(sys.argv[1])
 libraries = {"sklearn", "torch", "mlflow", "polars", "pandas", "onnxruntime"}
 ml = libraries & {name.partition(".")[0] for name in sys.modules}
@@ -26,8 +27,9 @@ print("DESCRIPTION" + json.dumps({
     "dags": {
         dag_id: {
             "tasks": [task.task_id for task in dag.topological_sort()],
-            "commands": {task.task_id: task.bash_command for task in dag.tasks},
+            "commands": {task.task_id: getattr(task, "bash_command", None) for task in dag.tasks},
             "retries": [task.retries for task in dag.tasks],
+            "trigger_rules": {task.task_id: task.trigger_rule for task in dag.tasks},
             "downstream": {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks},
             "params": sorted(dag.params),
             "form": {
@@ -69,6 +71,10 @@ def described(tmp_path_factory):
     (folder / "flights" / "use_case.yaml").write_text(
         "name: flights\ntitle: Late?\nowner: ada\nschedule: '@daily'\nretries: 3\n", encoding="utf-8"
     )
+    (folder / "asking").mkdir()
+    (folder / "asking" / "use_case.yaml").write_text(
+        "name: asking\ntitle: Late?\nowner: ada\ngate: {ask: [calibrated]}\n", encoding="utf-8"
+    )
     return describe(tmp_path_factory.mktemp("airflow"), folder)
 
 
@@ -89,6 +95,17 @@ def test_a_training_dag_runs_the_steps_one_after_the_other(described):
 def test_each_task_is_one_command_of_ours(described):
     commands = described["dags"]["flights__training"]["commands"]
     assert commands == {step: f"aforo {step} flights" for step in STEPS}
+
+
+def test_where_the_gate_may_ask_the_run_waits_for_a_person_before_it_promotes(described):
+    dag = described["dags"]["asking__training"]
+    assert dag["commands"]["question"] == "aforo question asking"
+    assert dag["commands"]["approve"] is None
+    assert dag["downstream"]["evaluate"] == ["promote", "question"]
+    assert (dag["downstream"]["question"], dag["downstream"]["approve"]) == (["approve"], ["promote"])
+    # Nobody was asked: the last two before it are skipped. Nothing was judged: all three are.
+    assert dag["trigger_rules"]["promote"] == "none_failed_min_one_success"
+    assert {dag["trigger_rules"][step] for step in dag["tasks"] if step != "promote"} == {"all_success"}
 
 
 def test_the_header_sets_schedule_and_retries(described):

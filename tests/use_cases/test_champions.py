@@ -140,3 +140,51 @@ def test_a_refused_version_cannot_be_promoted_by_hand(two_versions: Any) -> None
 
     assert done.returncode == 99
     assert "not accepted by the gate" in done.stderr
+
+
+@pytest.fixture
+def asking(new_home: Callable[..., Any], tiny_document: dict[str, Any], tmp_path: Path) -> Any:
+    """``tiny`` with a run whose test rows are too few for the gate, which leaves that to a person."""
+    home = new_home(tmp_path / "use_cases")
+    gate = tiny_document.get("gate", {}) | {"enough_test_rows": {"rows": 100_000}, "ask": ["enough_test_rows"]}
+    home.add_use_case("tiny", tiny_document | {"gate": gate}, {"data.csv": SOURCE.read_bytes()})
+    home.run("tiny", "one", last="evaluate")
+    return home
+
+
+def test_a_question_of_the_gate_waits_for_a_person_whose_answer_stands_in_the_ledger(asking: Any) -> None:
+    asked = json.loads(asking.aforo("question", "tiny", "--run-key", "one").stdout)
+    waiting = asking.aforo("promote", "tiny", "--run-key", "one")
+    assert asking.platform.ledger.history("tiny") == []
+    answered = asking.aforo(
+        "promote", "tiny", "--run-key", "one", "--approved-by", "ada", "--reason", "enough for a pilot"
+    )
+
+    assert asked["model_version"] == "1"
+    assert "100,000" in asked["body"]
+    assert "There is no champion yet." in asked["body"]
+    assert waiting.returncode == 99
+    assert "tiny: the gate asks a person about version 1\n" in waiting.stderr
+    assert "`aforo promote tiny --version 1 --reason TEXT`" in waiting.stderr
+    assert answered.returncode == 0, answered.stderr
+    (row,) = asking.platform.ledger.history("tiny")
+    assert (row.version, row.actor, row.reason) == ("1", "ada", "enough for a pilot")
+    assert asking.platform.versions.aliases("tiny")["champion"] == "1"
+
+
+def test_a_person_may_answer_by_hand_and_an_answer_needs_a_reason(asking: Any) -> None:
+    mute = asking.aforo("promote", "tiny", "--run-key", "one", "--approved-by", "ada")
+    by_hand = asking.aforo("promote", "tiny", "--version", "1", "--reason", "enough for a pilot")
+
+    assert (mute.returncode, mute.stdout) == (2, "")
+    assert "needs a reason" in mute.stderr
+    assert by_hand.stdout == "tiny: version 1 is champion, after none\n", by_hand.stderr
+
+
+def test_where_the_gate_decided_or_nothing_is_to_be_promoted_nothing_is_asked(two_versions: Any, asking: Any) -> None:
+    decided = two_versions.aforo("question", "tiny", "--run-key", "two")
+    held = asking.aforo("question", "tiny", "--run-key", "one", "--hold")
+
+    assert (decided.returncode, decided.stdout) == (99, "")
+    assert "nothing is asked; the verdict is promote" in decided.stderr
+    assert (held.returncode, held.stdout) == (99, "")

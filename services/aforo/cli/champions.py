@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from aforo.cli.options import JsonOption, PromoteOption
+from aforo.cli.options import JsonOption, PromoteOption, RunKeyOption, UseCaseArgument
 from aforo.cli.output import print_line, show_json, show_manifest, show_table
 from aforo.cli.patience import patiently
 from aforo.contracts.run import parse_run_key
@@ -15,18 +15,27 @@ from aforo.settings import Settings
 from aforo.use_case import load_use_case
 from aforo.workflows import champions
 from aforo.workflows import promote as promote_step
+from aforo.workflows import question as question_of
 from aforo.workflows.wiring import Platform
 
 ModelArgument = Annotated[str, typer.Argument(metavar="USE_CASE", help="Name of the model.", show_default=False)]
 ReasonOption = Annotated[
-    str | None, typer.Option("--reason", "-m", help="Why; it stands in the ledger.", show_default=False)
+    str | None,
+    typer.Option("--reason", "-m", envvar="AFORO_REASON", help="Why; it stands in the ledger.", show_default=False),
 ]
 
 
 def add_to(app: typer.Typer, panel: str) -> None:
     """Add these commands to ``app``, under a heading of their own in its help."""
-    for command in (promote, rollback, history):
+    for command in (question, promote, rollback, history):
         app.command(rich_help_panel=panel)(command)
+
+
+def question(use_case: UseCaseArgument, run_key: RunKeyOption, move: PromoteOption = True) -> None:
+    """Print what the gate asks a person about a run's version, as one line of JSON. Exits 99 if it asks nothing."""
+    settings = Settings.from_environment()
+    at = load_use_case(settings.use_cases, use_case), parse_run_key(run_key), Platform.of(settings)
+    show_json(patiently(lambda: question_of.run(*at, move=move), settings.patience_s))
 
 
 def promote(
@@ -41,10 +50,16 @@ def promote(
         str | None, typer.Option(help="By hand: a version by number or alias.", show_default=False)
     ] = None,
     reason: ReasonOption = None,
+    approved_by: Annotated[
+        str | None,
+        typer.Option(
+            envvar="AFORO_APPROVED_BY", help="Who answered the gate's question about the run.", show_default=False
+        ),
+    ] = None,
     move: PromoteOption = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a run's candidate the champion, or any version that the gate accepted. Exits 99 if it refused."""
+    """Make a run's candidate the champion, or any version that the gate accepted. Exits 99 if it refused or asks."""
     settings = Settings.from_environment()
     platform = Platform.of(settings)
     if version is not None:
@@ -52,7 +67,8 @@ def promote(
         _show(change, as_json=as_json)
     elif run_key is not None:
         at = load_use_case(settings.use_cases, use_case), parse_run_key(run_key), platform
-        manifest = patiently(lambda: promote_step.run(*at, move=move), settings.patience_s)
+        approval = promote_step.Approval(by=approved_by, reason=_stated(reason)) if approved_by else None
+        manifest = patiently(lambda: promote_step.run(*at, move=move, approval=approval), settings.patience_s)
         show_manifest(manifest, as_json=as_json)
     else:
         raise UseCaseError(

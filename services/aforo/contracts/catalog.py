@@ -22,6 +22,8 @@ class Header(Specification):
         Cron expression or Airflow preset; ``None`` runs on demand only.
     retries
         How often Airflow repeats a failed task.
+    asks
+        Whether the gate may leave its verdict to a person (``gate.ask``).
     """
 
     name: UseCaseName
@@ -30,6 +32,7 @@ class Header(Specification):
     schedule: str | None = None
     retries: Annotated[int, Field(ge=0, le=10)] = 1
     seed: int = 0
+    asks: bool = False
 
 
 class BrokenHeader(Specification):
@@ -53,7 +56,8 @@ def read_headers(use_cases: Path) -> tuple[list[Header], list[BrokenHeader]]:
             header = Header.model_validate({k: v for k, v in document.items() if k in Header.model_fields})
             if header.name != path.parent.name:
                 raise ValueError(f"name is {header.name!r} in a folder called {path.parent.name!r}")
-            headers.append(header)
+            gate = document.get("gate")
+            headers.append(header.model_copy(update={"asks": isinstance(gate, dict) and bool(gate.get("ask"))}))
         except (OSError, ValueError, yaml.YAMLError, ValidationError) as error:
             broken.append(BrokenHeader(folder=path.parent.name, reason=" ".join(str(error).split())))
     return headers, broken

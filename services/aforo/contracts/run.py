@@ -19,6 +19,8 @@ from aforo.errors import UseCaseError
 RunKey = NewType("RunKey", str)
 Step = Literal["ingest", "validate", "split", "train", "calibrate", "evaluate", "promote"]
 Part = Literal["train", "validation", "calibration", "test"]
+Verdict = Literal["promote", "ask", "refuse"]
+"""Of the gate: ``ask`` leaves it to a person."""
 PARTS: tuple[Part, ...] = ("train", "validation", "calibration", "test")
 
 _RUN_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
@@ -181,7 +183,7 @@ class EvaluateManifest(Manifest):
     step: ClassVar[Step] = "evaluate"
     report: str
     """Object key of the gate report (JSON)."""
-    verdict: Literal["promote", "refuse"]
+    verdict: Verdict
     reasons: tuple[str, ...]
     metrics: dict[str, dict[str, float]]
     """Per predictor (candidates, baseline, champion), its figures on the test part."""

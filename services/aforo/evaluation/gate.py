@@ -19,6 +19,9 @@ taken in small steps, unless its loss is below a tenth of the margin: with many 
 
 *Behaviour* is asked of the exported graph itself, as a function of raw rows: see :mod:`aforo.evaluation.behaviour`.
 
+*Asking a person* is for rules whose breach somebody can weigh: where nothing but rules named under ``ask`` failed,
+the verdict is ``ask``, and a person promotes the candidate, by name and with a reason, or leaves it.
+
 *Slices* are judged the other way round: there are many, and most are small, so it is a loss that has to be proven, and
 proven after correction for the number of slices.
 
@@ -32,12 +35,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from numpy.typing import NDArray
 from pydantic import model_validator
 
 from aforo.contracts.prediction import PredictionContract
+from aforo.contracts.run import Verdict
 from aforo.contracts.specification import Specification
 from aforo.contracts.table import TableContract
 from aforo.errors import UseCaseError
@@ -79,6 +83,8 @@ class GateSpec(Specification):
     not_worse_on_slices: NotWorseOnSlices | None = None
     no_weak_slice: NoWeakSlice | None = None
     sure_answers: SureAnswers | None = None
+    ask: tuple[str, ...] = ()
+    """Outcomes, by name, that are left to a person when they fail and no other does."""
 
     @property
     def needs_a_predictor(self) -> bool:
@@ -87,6 +93,11 @@ class GateSpec(Specification):
 
     def check(self, table: TableContract, contract: PredictionContract) -> None:
         """Refuse what cannot be asked of this table and predictor, with a ValueError."""
+        if unknown := [name for name in self.ask if name not in self._outcomes()]:
+            raise ValueError(
+                f"gate.ask names {', '.join(unknown)}, and no rule here ends under that name; "
+                f"there are {', '.join(self._outcomes())}"
+            )
         if self.sure_answers is not None and contract.task == "regression":
             raise ValueError("gate.sure_answers asks for labels, and a regression has none; leave it out")
         for rule in self.behaviour:
@@ -94,6 +105,13 @@ class GateSpec(Specification):
         for slices in (self.not_worse_on_slices, self.no_weak_slice):
             if slices is not None:
                 slices.check(table)
+
+    def _outcomes(self) -> list[str]:
+        """Return the names under which the rules that are asked may fail."""
+        asked = [name for name in type(self).model_fields if name not in ("behaviour", "ask") and getattr(self, name)]
+        if self.calibrated:
+            asked.append("calibration_does_no_harm")
+        return asked + [name for rule in self.behaviour for name in rule.outcomes]
 
     @model_validator(mode="after")
     def _rules_have_names_of_their_own(self) -> Self:
@@ -106,7 +124,7 @@ class GateSpec(Specification):
 class GateReport(Specification):
     """The verdict, the reasons, and everything they rest on; the first two lines are what a person wants to know."""
 
-    verdict: Literal["promote", "refuse"]
+    verdict: Verdict
     reasons: tuple[str, ...]
     use_case: str
     candidate: str
@@ -211,7 +229,7 @@ def judge(
             rules.append(sure_answers(risk, gate.sure_answers))
     failed = [rule for rule in rules if not rule.passed]
     return GateReport(
-        verdict="refuse" if failed else "promote",
+        verdict=_verdict(failed, gate),
         reasons=tuple(rule.why for rule in failed or rules),
         use_case=use_case,
         candidate=candidate_name,
@@ -236,6 +254,12 @@ def judge(
         confidence=evaluation.bootstrap.confidence,
         seed=seed,
     )
+
+
+def _verdict(failed: Sequence[RuleOutcome], gate: GateSpec) -> Verdict:
+    if not failed:
+        return "promote"
+    return "ask" if all(rule.name in gate.ask for rule in failed) else "refuse"
 
 
 @dataclass

@@ -46,6 +46,7 @@ def promote(
     reason: str,
     report: str | None = None,
     report_digest: str | None = None,
+    by_person: bool = False,
     once: bool = True,
 ) -> Promoted:
     """Make ``version`` the champion of its use case.
@@ -54,6 +55,8 @@ def promote(
     ----------
     actor
         Who decided: a person, or the step of a run.
+    by_person
+        Whether a person has decided: theirs is the answer where the gate's verdict is ``ask``.
     once
         A run promotes its version once, however often its step is tried. ``False`` for a person, who may
         promote a version again after it was rolled back.
@@ -61,10 +64,10 @@ def promote(
     Raises
     ------
     GateRefused
-        The gate refused the version.
+        The gate refused the version, or asks a person about it.
     """
     verdict = version.tags.get("verdict")
-    if verdict != "promote":
+    if verdict != "promote" and not (verdict == "ask" and by_person):
         raise GateRefused(
             f"{version.use_case} version {version.version} was not accepted by the gate (verdict: {verdict})",
             hint="read its report, then train again; the gate is the only road to champion",

@@ -37,7 +37,7 @@ def register_version(
     folder
         A folder called ``bundle``, as :func:`aforo.registry.bundle.write_bundle` wrote it.
     verdict
-        The gate's verdict; only ``promote`` lets a version become champion.
+        The gate's verdict; ``promote`` lets a version become champion, and so does ``ask`` if a person says so.
     description
         Put above the table of figures.
     """

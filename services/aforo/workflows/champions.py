@@ -34,7 +34,7 @@ class History(Specification):
 
 
 def promote(use_case: str, version: str, platform: Platform, *, reason: str) -> ChampionChange:
-    """Make a version the champion that the gate accepted, one that was rolled back included.
+    """Make a version the champion that the gate accepted or asks about, one that was rolled back included.
 
     Raises
     ------
@@ -46,7 +46,9 @@ def promote(use_case: str, version: str, platform: Platform, *, reason: str) -> 
     chosen = platform.versions.resolve(use_case, version)
     return _change(
         use_case,
-        promotion.promote(platform.ledger, platform.versions, chosen, actor=actor(), reason=reason, once=False),
+        promotion.promote(
+            platform.ledger, platform.versions, chosen, actor=actor(), reason=reason, by_person=True, once=False
+        ),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 from aforo.contracts.run import EvaluateManifest, PromoteManifest, RunKey
 from aforo.errors import GateRefused, StepNotReady
@@ -13,18 +14,30 @@ from aforo.workflows.provenance import inputs_of
 from aforo.workflows.wiring import Platform
 
 
-def run(use_case: UseCase, run_key: RunKey, platform: Platform, *, move: bool = True) -> PromoteManifest:
-    """Make the run's version the champion if the gate agreed.
+@dataclass(frozen=True)
+class Approval:
+    """A person's answer to the gate's question; a version that they do not want is simply not promoted."""
+
+    by: str
+    reason: str
+
+
+def run(
+    use_case: UseCase, run_key: RunKey, platform: Platform, *, move: bool = True, approval: Approval | None = None
+) -> PromoteManifest:
+    """Make the run's version the champion if the gate agreed, or if it asked and a person agreed.
 
     Parameters
     ----------
     move
         ``False`` leaves the version a challenger, for a person to promote.
+    approval
+        Of the person whom the gate asked; of no use where it did not ask.
 
     Raises
     ------
     GateRefused
-        The gate refused it; the champion stays.
+        The gate refused it, or asks a person who has not answered; the champion stays.
     StepNotReady
         Another version has become champion since the gate compared the two.
     """
@@ -36,6 +49,14 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform, *, move: bool = 
             + "\n".join(f"  {reason}" for reason in evaluated.reasons),
             hint=f"the champion stays; the report is {evaluated.report}",
         )
+    asked = evaluated.verdict == "ask"
+    if asked and move and approval is None:
+        raise GateRefused(
+            f"{use_case.name}: the gate asks a person about version {evaluated.model_version}\n"
+            + "\n".join(f"  {reason}" for reason in evaluated.reasons),
+            hint=f"read {evaluated.report}; then "
+            f"`aforo promote {use_case.name} --version {evaluated.model_version} --reason TEXT`, or leave it",
+        )
     version = platform.versions.resolve(use_case.name, evaluated.model_version)
     changed, previous = False, None
     if move:
@@ -44,10 +65,11 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform, *, move: bool = 
             platform.ledger,
             platform.versions,
             version,
-            actor=actor(),
-            reason=f"accepted by the gate in run {run_key}",
+            actor=approval.by if asked and approval else actor(),
+            reason=approval.reason if asked and approval else f"accepted by the gate in run {run_key}",
             report=evaluated.report,
             report_digest=evaluated.report_digest,
+            by_person=asked,
         )
         # By the ledger, and not by this try: a step that is tried again says what it said before.
         row = promoted.row

@@ -289,3 +289,19 @@ def test_several_classes_are_judged_like_two():
     )
 
     assert report.verdict == "promote"
+
+
+@pytest.mark.parametrize(
+    ("ask", "verdict"),
+    [((), "refuse"), (("beats_baseline",), "refuse"), (("enough_test_rows", "beats_baseline"), "ask")],
+)
+def test_a_person_is_asked_only_where_nothing_failed_but_what_is_left_to_them(
+    world: World, ask: tuple[str, ...], verdict: str
+):
+    gate = GateSpec(enough_test_rows={"rows": ROWS + 1}, beats_baseline={"margin": 0.9}, ask=ask)
+
+    report = world.judge(world.answers(world.truth), gate=gate)
+
+    assert failed(report) == ["enough_test_rows", "beats_baseline"]
+    assert report.verdict == verdict
+    assert report.reasons == tuple(rule.why for rule in report.rules if not rule.passed)

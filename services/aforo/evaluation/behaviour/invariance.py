@@ -92,6 +92,11 @@ class Invariance(BehaviourRule):
     def title(self) -> str:
         return self.name or "invariant_to_" + "_and_".join(self.columns)
 
+    @property
+    @override
+    def outcomes(self) -> tuple[str, ...]:
+        return (self.title, f"{self.title}_within")
+
     @override
     def check(self, table: TableContract, contract: PredictionContract) -> None:
         for name in self.columns:

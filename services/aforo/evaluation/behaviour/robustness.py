@@ -106,6 +106,11 @@ class Robustness(BehaviourRule):
     def title(self) -> str:
         return self.name or "robust_to_" + "_and_".join(self.damage if len(self.damage) < len(KINDS) else ("damage",))
 
+    @property
+    @override
+    def outcomes(self) -> tuple[str, ...]:
+        return (self.title, f"{self.title}_in_decisions")
+
     @override
     def check(self, table: TableContract, contract: PredictionContract) -> None:
         reads = [column.name for column in contract.inputs]

@@ -81,6 +81,11 @@ class BehaviourRule(Specification, ABC):
     def title(self) -> str:
         """Its name, given or made from what it says."""
 
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        """The names of what it may find."""
+        return (self.title,)
+
     @abstractmethod
     def check(self, table: TableContract, contract: PredictionContract) -> None:
         """Refuse what cannot be asked of this table and predictor.

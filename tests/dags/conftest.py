@@ -1,0 +1,119 @@
+"""Airflow and the platform in one folder, for the DAGs that really run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from aforo.registry.ledger import Ledger, Promotion
+
+ROOT = Path(__file__).parents[2]
+AIRFLOW = Path(os.environ.get("AFORO_AIRFLOW_PYTHON", ROOT / ".venv-airflow" / "bin" / "python")).with_name("airflow")
+DAG = "breast_cancer__training"
+CLEAR = """
+import sys
+from airflow.utils.cli import get_db_dag
+print("cleared", get_db_dag(bundle_names=None, dag_id=sys.argv[1]).clear(run_id=sys.argv[2], task_ids=[sys.argv[3]]))
+"""
+
+
+@dataclass(frozen=True)
+class AirflowHome:
+    """Airflow and the platform in one folder."""
+
+    folder: Path
+
+    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run one of Airflow's commands; its output and that of the tasks is in ``stdout``."""
+        return self.run(AIRFLOW, *arguments)
+
+    def run(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
+        """Run a command in Airflow's environment."""
+        return subprocess.run(
+            command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
+
+    @contextmanager
+    def started(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """Run one of Airflow's commands beside the test, its output in a file, and end it with the test."""
+        with (
+            (self.folder / f"{arguments[0]}.log").open("a") as log,
+            subprocess.Popen(
+                [AIRFLOW, *arguments], env=self.environment, stdout=log, stderr=log, text=True, process_group=0
+            ) as process,
+        ):
+            try:
+                yield process
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGTERM)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder),
+            "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+            "PYTHONSAFEPATH": "1",
+            "AIRFLOW_HOME": str(self.folder / "airflow"),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "airflow" / "dags"),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "true",
+            "AIRFLOW__API_AUTH__JWT_SECRET": "of this test alone, and long enough",
+            "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "false",
+            "AFORO_COMMAND": str(Path(sys.executable).with_name("aforo")),
+            "AFORO_HOME": str(self.folder / "home"),
+            "AFORO_USE_CASES": str(self.folder / "use_cases"),
+            "AFORO_MLFLOW_PUBLIC_URL": "http://mlflow.example",
+        }
+
+    def states(self, run_id: str) -> dict[str, str]:
+        """Return task to state."""
+        said = self("tasks", "states-for-dag-run", DAG, run_id, "--output", "json").stdout
+        listed = next(line for line in reversed(said.splitlines()) if line.startswith("[{"))
+        return {row["task_id"]: row["state"] for row in json.loads(listed)}
+
+    def clear(self, run_id: str, task: str) -> str:
+        """Do what the user interface does on *Clear task*, and return what Airflow says to it."""
+        return self.run(AIRFLOW.with_name("python"), "-c", CLEAR, DAG, run_id, task).stdout
+
+    def manifest(self, step: str) -> dict[str, object]:
+        """Return the manifest of the one run there is."""
+        (path,) = (self.folder / "home" / "store" / "runs" / "breast_cancer").glob(f"*/{step}/manifest.json")
+        document: dict[str, object] = json.loads(path.read_text())
+        return document
+
+    def ledger(self) -> list[Promotion]:
+        """Return who was promoted."""
+        return Ledger(f"sqlite:///{self.folder}/home/ledger.db").history("breast_cancer")
+
+
+@pytest.fixture(scope="session")
+def new_airflow(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., AirflowHome]:
+    """Return a maker of Airflows with the DAG of ``breast_cancer``, which has its two quickest candidates."""
+
+    def make(**changes: Any) -> AirflowHome:
+        folder = tmp_path_factory.mktemp("airflow_run")
+        shipped = ROOT / "services" / "use_cases" / "breast_cancer"
+        document = yaml.safe_load((shipped / "use_case.yaml").read_text(encoding="utf-8"))
+        document |= {"candidates": document["candidates"][:2], "retries": 0, **changes}
+        (folder / "use_cases" / "breast_cancer").mkdir(parents=True)
+        (folder / "use_cases" / "breast_cancer" / "use_case.yaml").write_text(yaml.safe_dump(document))
+        (folder / "use_cases" / "breast_cancer" / "data.csv").write_bytes((shipped / "data.csv").read_bytes())
+        airflow = AirflowHome(folder)
+        migrated = airflow("db", "migrate")
+        assert migrated.returncode == 0, migrated.stdout
+        return airflow
+
+    return make
