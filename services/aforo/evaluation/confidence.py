@@ -131,17 +131,11 @@ def sure_answers(found: RiskCoverage, rule: SureAnswers) -> RuleOutcome:
         if found.kept is None
         else f"{coverage:.0%} of the rows (confidence {found.kept.confidence:.3f} or more)"
     )
-    return RuleOutcome(
-        name=RULE,
-        passed=coverage >= rule.min_coverage,
-        figure=coverage,
-        bound=rule.min_coverage,
-        margin=coverage - rule.min_coverage,
-        why=(
-            f"At a risk of {rule.max_risk:.1%} or less, proven, {how} can be answered; "
-            f"{rule.min_coverage:.0%} are asked for."
-        ),
+    why = (
+        f"At a risk of {rule.max_risk:.1%} or less, proven, {how} can be answered; "
+        f"{rule.min_coverage:.0%} are asked for."
     )
+    return RuleOutcome.at_least(RULE, coverage, rule.min_coverage, why)
 
 
 def _selected(

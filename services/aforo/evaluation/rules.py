@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import Field
 
@@ -88,23 +88,33 @@ class RuleOutcome(Specification):
     margin: float | None
     why: str
 
+    @classmethod
+    def at_most(cls, name: str, figure: float, bound: float, why: str, *, rounding: float = 0.0) -> Self:
+        """Return the outcome of a rule that holds up to its bound, within ``rounding``."""
+        passed = figure <= bound + rounding
+        return cls(name=name, passed=passed, figure=figure, bound=bound, margin=bound - figure, why=why)
+
+    @classmethod
+    def at_least(cls, name: str, figure: float, bound: float, why: str) -> Self:
+        """Return the outcome of a rule that holds from its bound on."""
+        return cls(name=name, passed=figure >= bound, figure=figure, bound=bound, margin=figure - bound, why=why)
+
+    @classmethod
+    def unmeasured(cls, name: str, why: str, *, passed: bool = False, bound: float | None = None) -> Self:
+        """Return the outcome of a rule that found nothing to measure: refused, unless there is nothing to ask."""
+        return cls(name=name, passed=passed, figure=None, bound=bound, margin=None, why=why)
+
 
 def enough_test_rows(measured: Comparison, rule: EnoughTestRows) -> RuleOutcome:
     """Report whether there are enough rows and groups; what is short of its bound is the figure."""
     enough_rows = measured.rows >= rule.rows
     # Independent rows are their own groups.
     figure, bound = (measured.groups, rule.groups) if enough_rows else (measured.rows, rule.rows)
-    return RuleOutcome(
-        name="enough_test_rows",
-        passed=enough_rows and measured.groups >= rule.groups,
-        figure=figure,
-        bound=bound,
-        margin=figure - bound,
-        why=(
-            f"The judgement rests on {measured.rows:,} test rows in {measured.groups:,} independent groups; "
-            f"{rule.rows:,} rows in {rule.groups:,} groups are needed."
-        ),
+    why = (
+        f"The judgement rests on {measured.rows:,} test rows in {measured.groups:,} independent groups; "
+        f"{rule.rows:,} rows in {rule.groups:,} groups are needed."
     )
+    return RuleOutcome.at_least("enough_test_rows", figure, bound, why)
 
 
 def beats_baseline(measured: Comparison, rule: BeatsBaseline, primary: MetricName) -> RuleOutcome:
@@ -132,7 +142,7 @@ def not_worse_than_champion(measured: Comparison, rule: NotWorseThanChampion, pr
     name = "not_worse_than_champion"
     if (CHAMPION, metric) not in measured.drawn:
         why = "There is no champion to compare with."
-        return RuleOutcome(name=name, passed=True, figure=None, bound=None, margin=None, why=why)
+        return RuleOutcome.unmeasured(name, why, passed=True)
     gained = measured.improvement(CANDIDATE, CHAMPION, metric)
     margin = rule.margin
     if margin is None:
@@ -176,14 +186,12 @@ def calibrated(measured: Comparison, rule: Calibrated, candidate: Answers) -> li
     harmless = harm.upper >= -rule.tolerance
     finding = "it does no harm" if harmless else "the probabilities get worse, and chance does not explain it"
     return [
-        RuleOutcome(name="calibrated", passed=passed, figure=error, bound=bound, margin=bound - error, why=f"{said}."),
-        RuleOutcome(
-            name="calibration_does_no_harm",
-            passed=harmless,
-            figure=harm.upper,
-            bound=-rule.tolerance,
-            margin=harm.upper + rule.tolerance,
-            why=f"Calibration changes the Brier score by {harm} (positive is better): {finding}.",
+        RuleOutcome.at_most("calibrated", error, bound, f"{said}."),
+        RuleOutcome.at_least(
+            "calibration_does_no_harm",
+            harm.upper,
+            -rule.tolerance,
+            f"Calibration changes the Brier score by {harm} (positive is better): {finding}.",
         ),
     ]
 
@@ -191,20 +199,14 @@ def calibrated(measured: Comparison, rule: Calibrated, candidate: Answers) -> li
 def _covers(measured: Comparison, rule: Calibrated, candidate: Answers, confidence: float, seed: int) -> RuleOutcome:
     if candidate.interval is None or candidate.coverage is None:
         why = "The candidate gives no interval, so its uncertainty cannot be judged."
-        return RuleOutcome(name="calibrated", passed=False, figure=None, bound=None, margin=None, why=why)
+        return RuleOutcome.unmeasured("calibrated", why)
     nominal = candidate.coverage
     observed = measured.interval(CANDIDATE, "interval_coverage").value
     by_chance = largest_coverage_gap_by_chance(measured.rows, nominal, confidence=confidence, seed=seed)
     bound = max(rule.max_coverage_gap, by_chance)
     gap = abs(observed - nominal)
-    return RuleOutcome(
-        name="calibrated",
-        passed=gap <= bound,
-        figure=gap,
-        bound=bound,
-        margin=bound - gap,
-        why=(
-            f"The intervals hold {observed:.1%} of the true values and promise {nominal:.1%}; "
-            f"a gap of {bound:.1%} is allowed on {measured.rows:,} rows."
-        ),
+    why = (
+        f"The intervals hold {observed:.1%} of the true values and promise {nominal:.1%}; "
+        f"a gap of {bound:.1%} is allowed on {measured.rows:,} rows."
     )
+    return RuleOutcome.at_most("calibrated", gap, bound, why)

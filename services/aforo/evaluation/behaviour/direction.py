@@ -130,8 +130,7 @@ class Direction(BehaviourRule):
         if not len(asked):
             finding = self._finding(0, steps, np.empty(0), None, ())
             why = self.said(f"No test row can be moved along {self.column}, so the expectation was not tested")
-            outcome = RuleOutcome(name=self.title, passed=False, figure=None, bound=None, margin=None, why=why)
-            return [outcome], finding
+            return [RuleOutcome.unmeasured(self.title, why)], finding
         outputs_SN = np.stack([self._output(asked, table) for table in self._moved(asked)])
         sign = 1.0 if self.never == "rises" else -1.0
         wrong_SN = sign * np.diff(outputs_SN, axis=0)
@@ -148,17 +147,11 @@ class Direction(BehaviourRule):
 
     def _on_every_row(self, finding: DirectionFinding) -> RuleOutcome:
         share = finding.violating_share
-        return RuleOutcome(
-            name=self.title,
-            passed=share <= self.max_share,
-            figure=share,
-            bound=self.max_share,
-            margin=self.max_share - share,
-            why=self.said(
-                f"The output of {share:.2%} of {finding.rows:,} rows {self.never} with {self._path(finding)} "
-                f"by more than {self.tolerance:g}, at worst by {finding.worst:.4g}; {self.max_share:.2%} are allowed"
-            ),
+        why = self.said(
+            f"The output of {share:.2%} of {finding.rows:,} rows {self.never} with {self._path(finding)} "
+            f"by more than {self.tolerance:g}, at worst by {finding.worst:.4g}; {self.max_share:.2%} are allowed"
         )
+        return RuleOutcome.at_most(self.title, share, self.max_share, why)
 
     def _on_average(self, finding: DirectionFinding) -> RuleOutcome:
         effect = finding.effect
@@ -166,19 +159,13 @@ class Direction(BehaviourRule):
             why = self.said(
                 f"The rows are of one group, so the mean effect of {self.column} cannot be told from chance"
             )
-            return RuleOutcome(name=self.title, passed=False, figure=None, bound=None, margin=None, why=why)
+            return RuleOutcome.unmeasured(self.title, why)
         wrong = effect.upper if self.never == "rises" else -effect.lower
-        return RuleOutcome(
-            name=self.title,
-            passed=wrong <= self.tolerance,
-            figure=wrong,
-            bound=self.tolerance,
-            margin=self.tolerance - wrong,
-            why=self.said(
-                f"With {self._path(finding)} the output changes by {effect} on average over {finding.rows:,} rows, and "
-                f"must not be one that {self.never}; single rows do so in {finding.violating_share:.2%}"
-            ),
+        why = self.said(
+            f"With {self._path(finding)} the output changes by {effect} on average over {finding.rows:,} rows, and "
+            f"must not be one that {self.never}; single rows do so in {finding.violating_share:.2%}"
         )
+        return RuleOutcome.at_most(self.title, wrong, self.tolerance, why)
 
     def _path(self, finding: DirectionFinding) -> str:
         return f"{self.column} {' to '.join(self._said(step) for step in finding.steps)}"

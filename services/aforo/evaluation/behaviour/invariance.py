@@ -110,31 +110,16 @@ class Invariance(BehaviourRule):
         asked = subject.sample(self.rows)
         found = tuple(swap(asked, name, self.values) for name in self.columns)
         worst = max(found, key=lambda swapped: swapped.changed_share)
-        outcomes = [
-            RuleOutcome(
-                name=self.title,
-                passed=worst.changed_share <= self.max_changed_share,
-                figure=worst.changed_share,
-                bound=self.max_changed_share,
-                margin=self.max_changed_share - worst.changed_share,
-                why=self.said(self._sentence(worst, len(asked))),
-            )
-        ]
+        why = self.said(self._sentence(worst, len(asked)))
+        outcomes = [RuleOutcome.at_most(self.title, worst.changed_share, self.max_changed_share, why)]
         if self.max_change is not None:
             largest = max(found, key=lambda swapped: swapped.largest_change)
-            outcomes.append(
-                RuleOutcome(
-                    name=f"{self.title}_within",
-                    passed=largest.largest_change <= self.max_change,
-                    figure=largest.largest_change,
-                    bound=self.max_change,
-                    margin=self.max_change - largest.largest_change,
-                    why=self.said(
-                        f"Swapping {largest.column} moves the output by up to {largest.largest_change:.4g}; "
-                        f"{self.max_change:g} is allowed"
-                    ),
-                )
+            why = self.said(
+                f"Swapping {largest.column} moves the output by up to {largest.largest_change:.4g}; "
+                f"{self.max_change:g} is allowed"
             )
+            name = f"{self.title}_within"
+            outcomes.append(RuleOutcome.at_most(name, largest.largest_change, self.max_change, why))
         return outcomes, InvarianceFinding(rule=self.title, rows=len(asked), columns=found)
 
     def _sentence(self, worst: Swapped, rows: int) -> str:

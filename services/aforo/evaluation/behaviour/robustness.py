@@ -164,31 +164,14 @@ class Robustness(BehaviourRule):
             f"make the candidate worse by {lost} on {finding.rows:,} rows; {bound:.4g} is allowed, "
             f"{self.lost_share:.0%} of its lead over the baseline"
         )
-        outcomes = [
-            RuleOutcome(
-                name=self.title,
-                passed=lost.upper <= bound + _ROUNDING,
-                figure=lost.upper,
-                bound=bound,
-                margin=bound - lost.upper,
-                why=self.said(why),
-            )
-        ]
+        outcomes = [RuleOutcome.at_most(self.title, lost.upper, bound, self.said(why), rounding=_ROUNDING)]
         if self.max_changed_share is not None:
             why = (
                 f"The same damage changes {finding.changed_share:.2%} of the decisions, most of all through "
                 f"{finding.columns[0].column}; {self.max_changed_share:.2%} are allowed"
             )
-            outcomes.append(
-                RuleOutcome(
-                    name=f"{self.title}_in_decisions",
-                    passed=finding.changed_share <= self.max_changed_share,
-                    figure=finding.changed_share,
-                    bound=self.max_changed_share,
-                    margin=self.max_changed_share - finding.changed_share,
-                    why=self.said(why),
-                )
-            )
+            name, share = f"{self.title}_in_decisions", finding.changed_share
+            outcomes.append(RuleOutcome.at_most(name, share, self.max_changed_share, self.said(why)))
         return outcomes
 
 

@@ -155,7 +155,7 @@ def not_worse_on_slices(found: ProtectedSlices, measured: Comparison) -> RuleOut
     rest = f"; too small to judge: {unjudged}" if unjudged else ""
     if not judged:
         why = f"All {unjudged} protected slices are too small to judge, so nothing protects them."
-        return RuleOutcome(name=RULE, passed=False, figure=None, bound=-found.margin, margin=None, why=why)
+        return RuleOutcome.unmeasured(RULE, why, bound=-found.margin)
     lost = [(one, gain) for one, gain, p_value in judged if p_value <= level]
     worst, gain = min(lost or [(one, gain) for one, gain, _ in judged], key=lambda known: known[1].value)
     if lost:

@@ -153,14 +153,8 @@ def search(
 def no_weak_slice(found: SliceSearch, rule: NoWeakSlice) -> RuleOutcome:
     """Report whether the candidate is nowhere proven to be worse than the baseline."""
     if not found.weaker_than_baseline:
-        return RuleOutcome(
-            name=RULE,
-            passed=True,
-            figure=0,
-            bound=0,
-            margin=0,
-            why=f"On none of {found.tested:,} slices is the candidate proven to be worse than the baseline.",
-        )
+        why = f"On none of {found.tested:,} slices is the candidate proven to be worse than the baseline."
+        return RuleOutcome.at_most(RULE, 0.0, 0.0, why)
     worst = found.weaker_than_baseline[0]
     return RuleOutcome(
         name=RULE,
