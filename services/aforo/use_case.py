@@ -23,6 +23,7 @@ from aforo.data.ingestion import DataSpec
 from aforo.data.splits import SplitSpec
 from aforo.errors import UseCaseError
 from aforo.evaluation.evaluate import EvaluationSpec
+from aforo.evaluation.fairness import FairnessSpec
 from aforo.evaluation.gate import GateSpec
 from aforo.evaluation.metrics import metrics_for
 from aforo.features import FeatureSpec
@@ -65,6 +66,8 @@ class UseCase(Header):
         What the data is and where it is from.
     limits
         What the model must not be used for, a sentence each; they are in its report.
+    fairness
+        The sensitive columns, whose groups are looked at before and after training.
     """
 
     description: str = ""
@@ -78,6 +81,7 @@ class UseCase(Header):
     budget: Budget = Budget()
     calibration: CalibrationSpec = CalibrationSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
+    fairness: FairnessSpec | None = None
     gate: GateSpec = GateSpec()
 
     _folder: Path = PrivateAttr(default=Path())
@@ -238,7 +242,9 @@ class UseCase(Header):
 
     @model_validator(mode="after")
     def _gate_can_be_asked(self) -> Self:
-        self.gate.check(self.data, self.contract)
+        if self.fairness is not None:
+            self.fairness.check(self.data)
+        self.gate.check(self.data, self.contract, self.fairness)
         return self
 
 

@@ -9,10 +9,16 @@ import pytest
 import yaml
 
 from aforo.evaluation import EvaluationSpec, GateSpec
+from aforo.evaluation.fairness import FairnessSpec
 from aforo.models.calibration import CalibrationSpec
 
 PAGES = sorted((Path(__file__).parents[2] / "docs" / "evaluation").glob("*.md"))
-SECTIONS = {"gate": GateSpec, "evaluation": EvaluationSpec, "calibration": CalibrationSpec}
+SECTIONS = {
+    "gate": GateSpec,
+    "evaluation": EvaluationSpec,
+    "calibration": CalibrationSpec,
+    "fairness": FairnessSpec,
+}
 
 
 def blocks(page: Path, language: str) -> list[str]:

@@ -1,6 +1,6 @@
 """Platforms of their own for the tests: a folder, a real MLflow database in it, and the real command line.
 
-``trained`` has the three small use cases with a champion each, ``served`` the real prediction API in front of them,
+``trained`` has the four small use cases with a champion each, ``served`` the real prediction API in front of them,
 and ``tiny`` a use case that a whole run takes about two seconds for.
 """
 
@@ -190,12 +190,13 @@ def tiny(home: Home, tiny_document: dict[str, Any]) -> Home:
 
 @pytest.fixture(scope="session")
 def trained(new_home: Callable[[Path | None], Home]) -> Home:
-    """The three small use cases, each with a champion: one by the command line, two by the library."""
+    """The four small use cases, each with a champion: one by the command line, three by the library."""
     home = new_home(None)
     done = home.aforo("run", "breast_cancer", "--run-key", "one", "--json")
     assert done.returncode == 0, done.stderr
     home.run("digits")
     home.run("newborn_weight")
+    home.run("arrest")
     return home
 
 

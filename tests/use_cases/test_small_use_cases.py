@@ -1,4 +1,4 @@
-"""Three small use cases, trained for real and served for real, with the figures they have to reach."""
+"""Four small use cases, trained for real and served for real, with the figures they have to reach."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 import polars as pl
 import pytest
+import yaml
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
@@ -22,7 +23,7 @@ from aforo.workflows.parts import Parts
 if TYPE_CHECKING:
     from conftest import Home
 
-NAMES = ("breast_cancer", "digits", "newborn_weight")
+NAMES = ("breast_cancer", "digits", "newborn_weight", "arrest")
 STEPS: tuple[Step, ...] = get_args(Step)
 TIMELY = {"seconds", "reused"}
 
@@ -147,6 +148,38 @@ def test_the_intervals_of_newborn_weights_hold_as_often_as_they_promise(trained:
     held = int(((bounds[:, 0] <= weights) & (weights <= bounds[:, 1])).sum())
 
     assert binomtest(held, len(weights), use_case.calibration.coverage).pvalue > 0.05
+
+
+def test_groups_of_people_are_in_the_report_of_a_regression_and_of_classes(trained: Home):
+    for name, cuts in (("newborn_weight", 4), ("arrest", 4)):
+        report = json.loads(trained.platform.store.read(f"runs/{name}/one/evaluate/report.json"))
+        page = trained.platform.store.read(f"runs/{name}/one/evaluate/report.html").decode()
+        assert len(report["fairness"]) == cuts
+        assert page.count("<h3>In the data: ") == page.count("<h3>In the answers: ") == cuts
+        assert page.count("<h3>What group thresholds would cost: ") == len(report["mitigation"])
+
+
+def test_before_training_it_is_said_who_is_missing_and_what_tells_a_column_that_was_removed(trained: Home):
+    warnings = trained.manifest("validate", "arrest")["warnings"]
+
+    assert [warning.partition(" in ")[0] for warning in warnings] == [
+        "fairness: no candidate reads colour, and what they read tells it (AUC 0.69), most of all checks (0.61)",
+        "fairness: sex is Female",
+    ]
+
+
+def test_a_lower_bound_refuses_the_arrests_for_being_unfair_and_for_nothing_else(trained: Home, home: Home):
+    document = yaml.safe_load((trained.use_cases / "arrest" / "use_case.yaml").read_text())
+    document["gate"]["fair"]["max_equalised_odds"] = 0.1
+    data = (trained.use_cases / "arrest" / "data.csv").read_bytes()
+    home.add_use_case("arrest", document, {"data.csv": data})
+
+    judged = home.run("arrest", last="evaluate")["evaluate"]
+
+    assert judged.verdict == "refuse"
+    (reason,) = judged.reasons
+    assert reason.startswith("Equalised odds (false positive rate) differ by 0.2")
+    assert "between colour is Black and colour is White" in reason
 
 
 def test_breast_cancer_is_told_apart_and_its_probabilities_are_sharp(trained: Home):

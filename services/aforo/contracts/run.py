@@ -105,6 +105,8 @@ class ValidateManifest(Manifest):
     warnings: tuple[str, ...] = ()
     report: str
     """Object key of the snapshot's report (HTML), with a histogram of each column."""
+    fairness: str | None = None
+    """Object key of who is in the data (JSON), ``None`` if no sensitive column is declared."""
 
 
 class PartSummary(Specification):

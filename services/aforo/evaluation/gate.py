@@ -22,8 +22,8 @@ taken in small steps, unless its loss is below a tenth of the margin: with many 
 *Asking a person* is for rules whose breach somebody can weigh: where nothing but rules named under ``ask`` failed,
 the verdict is ``ask``, and a person promotes the candidate, by name and with a reason, or leaves it.
 
-*Slices* are judged the other way round: there are many, and most are small, so it is a loss that has to be proven, and
-proven after correction for the number of slices.
+*Slices* and *groups of people* are judged the other way round: there are many, and most are small, so it is a loss, or
+a difference, that has to be proven, and proven after correction for the number of comparisons.
 
 References
 ----------
@@ -53,6 +53,7 @@ from aforo.evaluation.bootstrap import Interval
 from aforo.evaluation.clusters import Clusters
 from aforo.evaluation.confidence import RiskCoverage, SureAnswers, risk_coverage, sure_answers
 from aforo.evaluation.evaluate import Comparison, EvaluationSpec, compare
+from aforo.evaluation.fairness import CutRates, Fair, FairnessSpec, Mitigation, fair, group_rates, mitigate
 from aforo.evaluation.metrics import MetricName
 from aforo.evaluation.reliability import ClassCalibration, class_calibration
 from aforo.evaluation.rules import (
@@ -83,21 +84,24 @@ class GateSpec(Specification):
     not_worse_on_slices: NotWorseOnSlices | None = None
     no_weak_slice: NoWeakSlice | None = None
     sure_answers: SureAnswers | None = None
+    fair: Fair | None = None
     ask: tuple[str, ...] = ()
     """Outcomes, by name, that are left to a person when they fail and no other does."""
 
     @property
     def needs_a_predictor(self) -> bool:
         """Whether a rule asks for more than the answers: for the raw rows, or for a predictor to ask about others."""
-        return bool(self.behaviour or self.not_worse_on_slices or self.no_weak_slice)
+        return bool(self.behaviour or self.not_worse_on_slices or self.no_weak_slice or self.fair)
 
-    def check(self, table: TableContract, contract: PredictionContract) -> None:
-        """Refuse what cannot be asked of this table and predictor, with a ValueError."""
+    def check(self, table: TableContract, contract: PredictionContract, fairness: FairnessSpec | None = None) -> None:
+        """Refuse what cannot be asked of this table, predictor and groups of people, with a ValueError."""
         if unknown := [name for name in self.ask if name not in self._outcomes()]:
             raise ValueError(
                 f"gate.ask names {', '.join(unknown)}, and no rule here ends under that name; "
                 f"there are {', '.join(self._outcomes())}"
             )
+        if self.fair is not None:
+            self.fair.check(fairness, contract)
         if self.sure_answers is not None and contract.task == "regression":
             raise ValueError("gate.sure_answers asks for labels, and a regression has none; leave it out")
         for rule in self.behaviour:
@@ -138,6 +142,10 @@ class GateReport(Specification):
     slice_search: SliceSearch | None = None
     risk_coverage: RiskCoverage | None = None
     """What abstaining gains; ``None`` for a regression."""
+    fairness: tuple[CutRates, ...] = ()
+    """How groups of people are answered, cut by cut; empty where no sensitive column is declared."""
+    mitigation: tuple[Mitigation, ...] = ()
+    """What group thresholds would cost; empty but for a binary task."""
     improvements: dict[str, Interval]
     """Over baseline and champion, in the primary metric; positive is better."""
     metrics: dict[str, dict[str, Interval]]
@@ -172,6 +180,8 @@ def judge(
     gate: GateSpec,
     groups: Sequence[Any] | NDArray[Any] | None = None,
     subject: Subject | None = None,
+    calibration: Subject | None = None,
+    fairness: FairnessSpec | None = None,
     seed: int = 0,
 ) -> GateReport:
     """Judge a candidate on the frozen test rows.
@@ -187,7 +197,11 @@ def judge(
     groups
         Values of the column ``evaluation.bootstrap.by``, shape (N,).
     subject
-        The candidate as a function, with the raw test rows; rules about behaviour and slices need it.
+        The candidate as a function, with the raw test rows; rules about behaviour, slices and groups need it.
+    calibration
+        The same with the rows it was calibrated on, on which thresholds may be chosen.
+    fairness
+        The groups of people to look at.
 
     Raises
     ------
@@ -217,6 +231,8 @@ def judge(
     asked = _Asked()
     if subject is not None:
         asked = _ask(gate, subject, predictors, measured, primary)
+        if fairness is not None:
+            _look_at_groups(asked, gate.fair, fairness, subject, calibration, candidate, measured)
         rules.extend(asked.rules)
     elif gate.needs_a_predictor:
         raise ValueError(f"{use_case}: the gate asks about raw rows, and there is no predictor to ask")
@@ -240,6 +256,8 @@ def judge(
         protected_slices=asked.protected_slices,
         slice_search=asked.slice_search,
         risk_coverage=risk,
+        fairness=asked.fairness,
+        mitigation=asked.mitigation,
         improvements={
             other: measured.improvement(CANDIDATE, other, primary)
             for other in (BASELINE, CHAMPION)
@@ -271,6 +289,8 @@ class _Asked:
     behaviour: list[Finding] = field(default_factory=list)
     protected_slices: ProtectedSlices | None = None
     slice_search: SliceSearch | None = None
+    fairness: tuple[CutRates, ...] = ()
+    mitigation: tuple[Mitigation, ...] = ()
 
 
 def _ask(
@@ -293,3 +313,20 @@ def _ask(
         asked.slice_search = search(subject, candidate, predictors[BASELINE], gate.no_weak_slice, confidence)
         asked.rules.append(no_weak_slice(asked.slice_search, gate.no_weak_slice))
     return asked
+
+
+def _look_at_groups(
+    asked: _Asked,
+    rule: Fair | None,
+    fairness: FairnessSpec,
+    subject: Subject,
+    calibration: Subject | None,
+    candidate: Answers,
+    measured: Comparison,
+) -> None:
+    bootstrap = measured.spec.bootstrap
+    asked.fairness = group_rates(subject, candidate, fairness, bootstrap, measured.spec.ece_bins)
+    if rule is not None:
+        asked.rules.extend(fair(asked.fairness, rule))
+    if calibration is not None and candidate.task == "binary":
+        asked.mitigation = mitigate(subject, calibration, fairness, bootstrap)

@@ -13,9 +13,17 @@ from pathlib import Path
 import polars as pl
 
 from aforo.contracts.prediction import Lineage
-from aforo.contracts.run import CalibrateManifest, EvaluateManifest, RunKey, SplitManifest, TrainManifest
+from aforo.contracts.run import (
+    CalibrateManifest,
+    EvaluateManifest,
+    RunKey,
+    SplitManifest,
+    TrainManifest,
+    ValidateManifest,
+)
 from aforo.errors import DataError
 from aforo.evaluation import Answers, GateReport, judge
+from aforo.evaluation.fairness import Representation
 from aforo.evaluation.report import ModelCard, render
 from aforo.evaluation.subject import Subject
 from aforo.export.inference import GraphPredictor
@@ -30,6 +38,7 @@ from aforo.workflows.golden import choose_golden_rows
 from aforo.workflows.parts import Parts
 from aforo.workflows.pictures import pictures_of
 from aforo.workflows.provenance import code_commit, inputs_of
+from aforo.workflows.validate import REPRESENTATION
 from aforo.workflows.wiring import Platform
 
 logger = logging.getLogger(__name__)
@@ -71,15 +80,17 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> EvaluateManif
     inputs = inputs_of(use_case, split, trained, calibrated, champion=champion)
     if done := platform.runs.finished(use_case.name, run_key, EvaluateManifest, inputs):
         return done
-    measured = _measure(use_case, trained, calibrated, Parts.load(split, platform), champion, platform)
+    parts = Parts.load(split, platform)
+    measured = _measure(use_case, trained, calibrated, parts, champion, platform)
     chosen = next(candidate for candidate in calibrated.candidates if candidate.name == trained.chosen)
     graph = platform.runs.read_bytes(chosen.predictor)
-    report = _judge(use_case, trained, graph, measured)
+    report = _judge(use_case, trained, graph, measured, parts.of("calibration"))
     tracked = platform.tracker.reopen(trained.mlflow_run_id)
     written = report.to_json()
     pictures = _record(use_case, trained, measured, report, tracked, platform)
     lineage = _lineage(use_case, run_key, trained, platform)
-    page = render(report, _card(use_case, lineage, split, trained, calibrated), pictures)
+    represented = _represented(use_case, run_key, platform)
+    page = render(report, _card(use_case, lineage, split, trained, calibrated, represented), pictures)
     tracked.log_file("gate/report.html", page)
     tracked.log_file("gate/report.json", written)
     tracked.set_tags({"verdict": report.verdict, "mlflow.note.content": _note(use_case, trained, report)})
@@ -157,20 +168,25 @@ def _answers_of(version: str, use_case: UseCase, table: pl.DataFrame, platform: 
         return Answers.of(bundle.contract, use_case.targets(table), run_in_pieces(bundle.predictor, table))
 
 
-def _judge(use_case: UseCase, trained: TrainManifest, graph: bytes, measured: Measured) -> GateReport:
+def _judge(
+    use_case: UseCase, trained: TrainManifest, graph: bytes, measured: Measured, calibration: pl.DataFrame
+) -> GateReport:
     chosen, baseline = trained.chosen, use_case.baseline
     others = {name: answers for name, answers in measured.calibrated.items() if name not in (chosen, baseline)}
-    groups = groups_of(use_case, measured.table)
     predictor = GraphPredictor(graph, use_case.contract)
-    subject = Subject(
-        contract=use_case.contract,
-        columns=use_case.data,
-        predict=lambda table: run_in_pieces(predictor, table),
-        table=measured.table,
-        y=measured.calibrated[chosen].y,
-        groups=groups,
-        seed=trained.seed,
-    )
+
+    def asked_about(table: pl.DataFrame) -> Subject:
+        return Subject(
+            contract=use_case.contract,
+            columns=use_case.data,
+            predict=lambda rows: run_in_pieces(predictor, rows),
+            table=table,
+            y=use_case.targets(table),
+            groups=groups_of(use_case, table),
+            seed=trained.seed,
+        )
+
+    subject = asked_about(measured.table)
     return judge(
         use_case=use_case.name,
         candidate_name=chosen,
@@ -181,8 +197,10 @@ def _judge(use_case: UseCase, trained: TrainManifest, graph: bytes, measured: Me
         others=others,
         evaluation=use_case.evaluation,
         gate=use_case.gate,
-        groups=groups,
+        groups=subject.groups,
         subject=subject,
+        calibration=asked_about(calibration),
+        fairness=use_case.fairness,
         seed=trained.seed,
     )
 
@@ -243,8 +261,23 @@ def _lineage(use_case: UseCase, run_key: RunKey, trained: TrainManifest, platfor
     )
 
 
+def _represented(use_case: UseCase, run_key: RunKey, platform: Platform) -> tuple[Representation, ...]:
+    """Return what the validate step found about groups of people in the data."""
+    if use_case.fairness is None:
+        return ()
+    validated = platform.runs.read(use_case.name, run_key, ValidateManifest)
+    if validated.fairness is None:
+        return ()
+    return REPRESENTATION.validate_json(platform.runs.read_bytes(validated.fairness))
+
+
 def _card(
-    use_case: UseCase, lineage: Lineage, split: SplitManifest, trained: TrainManifest, calibrated: CalibrateManifest
+    use_case: UseCase,
+    lineage: Lineage,
+    split: SplitManifest,
+    trained: TrainManifest,
+    calibrated: CalibrateManifest,
+    representation: tuple[Representation, ...],
 ) -> ModelCard:
     return ModelCard(
         title=use_case.title,
@@ -256,6 +289,7 @@ def _card(
         parts=split.parts,
         trained=trained.candidates,
         calibrated=calibrated.candidates,
+        representation=representation,
     )
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
+
+from pydantic import TypeAdapter
 
 from aforo.contracts.run import IngestManifest, RowAccount, RunKey, ValidateManifest
 from aforo.data.anomalies import anomalies
@@ -12,11 +15,16 @@ from aforo.data.report import snapshot_report
 from aforo.data.snapshots import SnapshotManifest
 from aforo.data.statistics import ColumnStatistics
 from aforo.errors import DataError
+from aforo.evaluation.fairness import FairnessSpec, Representation, concerns, represent
 from aforo.use_case import UseCase
+from aforo.workflows.fitting import groups_of
 from aforo.workflows.provenance import inputs_of
 from aforo.workflows.wiring import Platform
 
 logger = logging.getLogger(__name__)
+
+REPRESENTATION: TypeAdapter[tuple[Representation, ...]] = TypeAdapter(tuple[Representation, ...])
+"""How what is known of groups of people in the data is written."""
 
 
 def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> ValidateManifest:
@@ -40,12 +48,14 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> ValidateManif
         )
     _refuse_schema_of_another_contract(use_case, snapshot)
     _refuse_constant_target(use_case, snapshot)
-    warnings = anomalies(snapshot.columns, snapshot.rows, use_case.data)
+    represented = () if use_case.fairness is None else _represent(use_case, use_case.fairness, snapshot, platform)
+    warnings = [*anomalies(snapshot.columns, snapshot.rows, use_case.data), *concerns(represented)]
     for warning in warnings:
         logger.warning(warning, extra={"use_case": use_case.name})
     page = _report(use_case, snapshot, ingested.rows, warnings, platform)
     key = platform.runs.key(use_case.name, run_key, "validate", "report.html")
     platform.runs.write_bytes(key, page)
+    fairness = _write(use_case, run_key, represented, platform) if represented else None
     return platform.runs.write(
         ValidateManifest(
             use_case=use_case.name,
@@ -56,8 +66,34 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> ValidateManif
             rows=ingested.rows,
             warnings=tuple(warnings),
             report=key,
+            fairness=fairness,
         )
     )
+
+
+def _represent(
+    use_case: UseCase, fairness: FairnessSpec, snapshot: SnapshotManifest, platform: Platform
+) -> tuple[Representation, ...]:
+    """Look at the groups of people in all rows, of whose columns only those that matter are held in memory."""
+    read = {column.name for column in use_case.inputs} | {name for names in fairness.by for name in names}
+    read |= {use_case.data.target.name} | {use_case.evaluation.bootstrap.by or use_case.data.target.name}
+    names = [name for name in use_case.data.names if name in read]
+    table = platform.snapshots.scan(snapshot.snapshot_id).select(names).collect()
+    return represent(
+        table,
+        use_case.data,
+        use_case.contract,
+        use_case.targets(table),
+        fairness,
+        groups=groups_of(use_case, table),
+        confidence=use_case.evaluation.bootstrap.confidence,
+        seed=use_case.seed,
+    )
+
+
+def _write(use_case: UseCase, run_key: RunKey, represented: Sequence[Representation], platform: Platform) -> str:
+    key = platform.runs.key(use_case.name, run_key, "validate", "fairness.json")
+    return platform.runs.write_bytes(key, REPRESENTATION.dump_json(tuple(represented), indent=2))
 
 
 def _report(

@@ -8,13 +8,15 @@ import pytest
 
 from aforo.contracts.prediction import Lineage
 from aforo.contracts.run import CalibratedCandidate, CandidateSummary, PartSummary
-from aforo.evaluation import GateReport
+from aforo.evaluation import BootstrapSpec, GateReport
+from aforo.evaluation.fairness import FairnessSpec, group_rates, mitigate, represent
 from aforo.evaluation.report import ModelCard, render
 
 LINEAGE = Lineage(
     run_key="r1", snapshot_id="5" * 64, split_digest="6" * 64, code_digest="7" * 64, code_commit=None,
     lock_digest="8" * 64, use_case_digest="9" * 64, seed=1,
 )  # fmt: skip
+FEW = BootstrapSpec(resamples=100)
 PNG = b"\x89PNG\r\n\x1a\n picture"
 
 
@@ -136,6 +138,29 @@ def test_a_report_without_behaviour_and_slices_says_that_none_was_asked(large_sh
 
     assert "No rule about behaviour was asked." in text
     assert "No rule about slices was asked." in text
+
+
+def test_groups_of_people_are_on_the_page_and_nobody_looked_where_none_is_declared(large_shop, promoted: GateReport):
+    spec, subject = FairnessSpec(by=("member", "town")), large_shop.subject(large_shop.right)
+    found = promoted.model_copy(
+        update={
+            "fairness": group_rates(subject, subject.answers(), spec, FEW),
+            "mitigation": mitigate(subject, subject, spec, FEW),
+        }
+    )
+    represented = represent(subject.table, subject.columns, subject.contract, subject.y, spec)
+
+    text = "\n".join(Text(render(found, card(large_shop, representation=represented), {})).lines)
+
+    for group in (group for one in found.fairness for group in one.groups):
+        assert f"{group.rates['selection'].value:.4g}" in text
+    assert "In the data: member" in text
+    assert "What group thresholds would cost: town" in text
+    assert "Lima: " in text
+    assert "nobody looked" not in text
+    assert "nobody looked at how groups of people are answered" in "\n".join(
+        Text(render(promoted, card(large_shop), {})).lines
+    )
 
 
 def test_a_page_fits_a_phone_and_the_dark(large_shop, promoted: GateReport):

@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from aforo.contracts.prediction import Lineage, PredictionContract
 from aforo.contracts.run import CalibratedCandidate, CandidateSummary, Part, PartSummary
 from aforo.evaluation.bootstrap import Interval
+from aforo.evaluation.fairness import Representation
 from aforo.evaluation.gate import GateReport
 from aforo.evaluation.metrics import Metric, metrics_for
 from aforo.evaluation.slices.search import said
@@ -34,6 +35,8 @@ class ModelCard:
         Rows by part.
     trained, calibrated
         Every candidate, before and after calibration.
+    representation
+        Groups of people in the data; empty where no sensitive column is declared.
     """
 
     title: str
@@ -45,6 +48,7 @@ class ModelCard:
     parts: Mapping[Part, PartSummary]
     trained: Sequence[CandidateSummary]
     calibrated: Sequence[CalibratedCandidate]
+    representation: Sequence[Representation] = ()
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,8 @@ def _limits_of_the_judgement(report: GateReport, card: ModelCard) -> list[str]:
     for name, rule in (("behaviour", report.behaviour), ("slices", report.slice_search or report.protected_slices)):
         if not rule:
             limits.append(f"No rule about {name} was asked.")
+    if not report.fairness:
+        limits.append("No sensitive column is declared, so nobody looked at how groups of people are answered.")
     if card.contract.task == "regression":
         limits.append(
             "The interval has one width for every row: it is too wide for easy rows and too narrow for hard ones."

@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field
 
 from aforo.contracts.prediction import PredictionContract
 from aforo.contracts.table import ColumnContract, Role, TableContract
@@ -18,6 +20,14 @@ MISSING = "(missing)"
 # A number with more values than this is cut into quantiles.
 _MOST_VALUES = 12
 _QUANTILES = (0.25, 0.5, 0.75)
+
+
+def _as_columns(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+Columns = Annotated[tuple[str, ...], BeforeValidator(_as_columns), Field(min_length=1)]
+"""Of a rule: one column, or several whose combinations are meant."""
 
 
 @dataclass(frozen=True, eq=False)

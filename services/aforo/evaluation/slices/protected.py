@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from aforo.contracts.specification import Specification
 from aforo.contracts.table import TableContract
@@ -21,19 +21,12 @@ from aforo.evaluation.clusters import Clusters
 from aforo.evaluation.evaluate import Comparison
 from aforo.evaluation.metrics import MetricName
 from aforo.evaluation.rules import BASELINE, CANDIDATE, CHAMPION, RuleOutcome, Share
-from aforo.evaluation.slices.cutting import cut, refuse_bad_cut
+from aforo.evaluation.slices.cutting import Columns, cut, refuse_bad_cut
 from aforo.evaluation.slices.means import holm
 from aforo.evaluation.slices.search import said
 from aforo.evaluation.subject import Subject
 
 RULE = "not_worse_on_slices"
-
-
-def _as_columns(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
-
-
-Columns = Annotated[tuple[str, ...], BeforeValidator(_as_columns), Field(min_length=1)]
 
 
 class NotWorseOnSlices(Specification):
