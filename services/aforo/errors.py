@@ -11,6 +11,7 @@
     │   └── SnapshotDamaged        1   the stored bytes are not those that were recorded
     ├── TrainingError              1   a candidate cannot be fitted
     ├── ExportError                1   a predictor cannot be turned into an exact graph
+    ├── ExplanationTooSlow         1   an explanation was not ready at its deadline
     ├── StepNotReady               2   a step was asked for before the step it reads from
     ├── BundleRefused              1   a bundle is damaged, unsigned, or does not reproduce its golden rows
     ├── ModelNotFound              1   no model, version or alias of that name
@@ -78,6 +79,10 @@ class TrainingError(AforoError):
 
 
 class ExportError(AforoError):
+    pass
+
+
+class ExplanationTooSlow(AforoError):
     pass
 
 
