@@ -28,11 +28,14 @@ class EvaluationSpec(Specification):
         The metric that decides; ``None`` for the Brier score of classes and the root mean squared error of values.
     ece_bins
         Number of bins of the calibration errors and of the reliability diagram.
+    explained_rows
+        How many test rows are explained for the report; ``null`` for none.
     """
 
     primary: MetricName | None = None
     bootstrap: BootstrapSpec = BootstrapSpec()
     ece_bins: Annotated[int, Field(ge=2, le=100)] = 15
+    explained_rows: Annotated[int, Field(ge=10, le=10_000)] | None = 100
 
     def primary_for(self, task: TaskKind) -> MetricName:
         """Return the metric that decides.

@@ -53,6 +53,7 @@ from aforo.evaluation.bootstrap import Interval
 from aforo.evaluation.clusters import Clusters
 from aforo.evaluation.confidence import RiskCoverage, SureAnswers, risk_coverage, sure_answers
 from aforo.evaluation.evaluate import Comparison, EvaluationSpec, compare
+from aforo.evaluation.explained import ExplainedRows
 from aforo.evaluation.fairness import CutRates, Fair, FairnessSpec, Mitigation, fair, group_rates, mitigate
 from aforo.evaluation.metrics import MetricName
 from aforo.evaluation.reliability import ClassCalibration, class_calibration
@@ -146,6 +147,8 @@ class GateReport(Specification):
     """How groups of people are answered, cut by cut; empty where no sensitive column is declared."""
     mitigation: tuple[Mitigation, ...] = ()
     """What group thresholds would cost; empty but for a binary task."""
+    explained: ExplainedRows | None = None
+    """What the candidate goes by."""
     improvements: dict[str, Interval]
     """Over baseline and champion, in the primary metric; positive is better."""
     metrics: dict[str, dict[str, Interval]]
@@ -182,6 +185,7 @@ def judge(
     subject: Subject | None = None,
     calibration: Subject | None = None,
     fairness: FairnessSpec | None = None,
+    explained: ExplainedRows | None = None,
     seed: int = 0,
 ) -> GateReport:
     """Judge a candidate on the frozen test rows.
@@ -202,6 +206,8 @@ def judge(
         The same with the rows it was calibrated on, on which thresholds may be chosen.
     fairness
         The groups of people to look at.
+    explained
+        What the candidate goes by; it decides nothing.
 
     Raises
     ------
@@ -258,6 +264,7 @@ def judge(
         risk_coverage=risk,
         fairness=asked.fairness,
         mitigation=asked.mitigation,
+        explained=explained,
         improvements={
             other: measured.improvement(CANDIDATE, other, primary)
             for other in (BASELINE, CHAMPION)

@@ -82,40 +82,47 @@ def exact_shapley(mixed: Mixed, columns: int, rows: int) -> Attribution:
 def sampled_shapley(
     mixed: Mixed,
     output: float,
-    columns: int,
-    rows: int,
+    differs_MD: Masks,
     *,
     seed: int,
     least_rounds: int,
     goes_on: Callable[[int], bool],
 ) -> Attribution:
-    """Add the columns one by one, in orders drawn at random and their reverse; 2 M (D - 1) mixtures a round.
+    """Add the columns one by one, in orders drawn at random and their reverse; at most 2 M (D - 1) mixtures a round.
 
     Every round draws one order for each row to compare with, so the baseline does not depend on how many there are; and
     what an order shares out is exactly the difference between the output and that row's.
 
     Parameters
     ----------
-    columns
-        At least two.
+    differs_MD
+        Which values of the row are other than those it is compared with: only these make another mixture. D is two or
+        more.
     least_rounds
         At least two: the standard errors are of the differences between rounds.
     goes_on
         Told how many rounds are done, from ``least_rounds`` on: whether there is to be another.
     """
     rng = np.random.default_rng(seed)
+    rows, columns = differs_MD.shape
     order, steps = np.arange(rows), np.arange(1, columns)
     starts_M = mixed(np.zeros((rows, columns), dtype=bool), order)
     rounds: list[Floats] = []
     while len(rounds) < least_rounds or goes_on(len(rounds)):
-        ranks_MD = rng.permuted(np.tile(np.arange(columns), (rows, 1)), axis=1)
-        both_2MD = np.stack([ranks_MD, columns - 1 - ranks_MD])  # when each column comes in
-        masks = both_2MD[:, :, None, :] < steps[:, None]  # (2, M, D - 1, D)
+        entering_MD = rng.permuted(np.tile(np.arange(columns), (rows, 1)), axis=1)
+        entering_2MD = np.stack([entering_MD, entering_MD[:, ::-1]])
+        ranks_2MD = np.argsort(entering_2MD, axis=2)  # when each column comes in
+        masks = ranks_2MD[:, :, None, :] < steps[:, None]  # (2, M, D - 1, D)
         places = np.broadcast_to(order[:, None], masks.shape[:-1])
+        changes = differs_MD[places, entering_2MD[..., :-1]]
         path = np.empty((2, rows, columns + 1))
-        path[..., 0], path[..., -1] = starts_M, output
-        path[..., 1:-1] = mixed(masks.reshape(-1, columns), places.reshape(-1)).reshape(2, rows, columns - 1)
-        rounds.append(np.take_along_axis(np.diff(path), both_2MD, axis=2).mean(axis=0))
+        path[..., 0] = starts_M
+        path[..., 1:-1][changes] = mixed(masks[changes], places[changes])
+        # Where nothing changes, the answer is that of the step before.
+        latest = np.maximum.accumulate(np.where(changes, steps, 0), axis=2)
+        path[..., 1:-1] = np.take_along_axis(path, latest, axis=2)
+        path[..., -1] = output
+        rounds.append(np.take_along_axis(np.diff(path), ranks_2MD, axis=2).mean(axis=0))
     drawn_RMD = np.stack(rounds)
     # All rows are in every round, so that chance is only in the orders within each of them.
     errors = np.sqrt(drawn_RMD.var(axis=0, ddof=1).sum(axis=0) / len(rounds)) / rows

@@ -129,8 +129,7 @@ class Explainer:
             found = sampled_shapley(
                 mixed,
                 output,
-                columns,
-                self._rows,
+                _differs(given, others),
                 seed=_seed(row, self._names),
                 least_rounds=_LEAST_ROUNDS,
                 goes_on=goes_on,
@@ -159,6 +158,16 @@ class Explainer:
 
     def _by_column(self, figures: Floats) -> dict[str, float]:
         return dict(zip(self._names, figures.tolist(), strict=True))
+
+
+def _differs(given: Columns, others: Columns) -> Masks:
+    """Return which values of the others' rows are not those of the row, shape (M, D); missing is missing."""
+    return np.hstack(
+        [
+            (others[name] != value) & ~((others[name] != others[name]) & (value != value))
+            for name, value in given.items()
+        ]
+    )
 
 
 def _mixture(given: Columns, others: Columns, masks_ZD: Masks, places_Z: npt.NDArray[np.int64]) -> dict[str, Any]:

@@ -6,6 +6,7 @@
     bundle.sig       HMAC-SHA-256 of bundle.json's bytes, in hex
     predictor.onnx   the graph from raw columns to calibrated outputs
     golden.json      raw rows with the outputs they must give
+    background.json  the rows that explanations compare with
     report.json ...  attachments: the gate's report, for machines and (report.html) for people
 
 Reading one checks everything before anything is used: the signature, the format, each file's digest, that no file is
@@ -25,6 +26,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
+from aforo.contracts.explanation import Background
 from aforo.contracts.prediction import BundleManifest, GoldenRows, Lineage, PredictionContract
 from aforo.errors import AforoError, BundleRefused
 from aforo.export.inference import GraphPredictor, MappedGraph, columns_of
@@ -33,7 +35,7 @@ from aforo.registry.signing import is_signed, sign
 logger = logging.getLogger(__name__)
 
 MANIFEST, SIGNATURE, GRAPH, GOLDEN = "bundle.json", "bundle.sig", "predictor.onnx", "golden.json"
-REPORT, REPORT_PAGE = "report.json", "report.html"
+REPORT, REPORT_PAGE, BACKGROUND = "report.json", "report.html", "background.json"
 FORMAT = 1
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -66,6 +68,12 @@ class Bundle:
     def model_digest(self) -> str:
         """SHA-256 of the graph file."""
         return self.manifest.files[GRAPH]
+
+    @property
+    def background(self) -> Background | None:
+        """What explanations compare a row with; ``None`` in a bundle that was made before there were any."""
+        data = self.attachment(BACKGROUND)
+        return None if data is None else Background.model_validate_json(data)
 
     def attachment(self, name: str) -> bytes | None:
         """Return an attached file's bytes, or ``None`` if the bundle has none of that name."""

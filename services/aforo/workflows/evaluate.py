@@ -12,6 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
+from aforo.contracts.explanation import Background
 from aforo.contracts.prediction import Lineage
 from aforo.contracts.run import (
     CalibrateManifest,
@@ -23,15 +24,18 @@ from aforo.contracts.run import (
 )
 from aforo.errors import DataError
 from aforo.evaluation import Answers, GateReport, judge
+from aforo.evaluation.explained import explain_rows
 from aforo.evaluation.fairness import Representation
 from aforo.evaluation.report import ModelCard, render
 from aforo.evaluation.subject import Subject
+from aforo.export.explanations import Explainer
 from aforo.export.inference import GraphPredictor
-from aforo.registry.bundle import REPORT, REPORT_PAGE, read_bundle, write_bundle
+from aforo.registry.bundle import BACKGROUND, REPORT, REPORT_PAGE, read_bundle, write_bundle
 from aforo.registry.registration import register_version
 from aforo.registry.tracking import TrackedRun
 from aforo.registry.versions import RegisteredVersion
 from aforo.use_case import UseCase
+from aforo.workflows.background import choose_background
 from aforo.workflows.fitting import groups_of, run_in_pieces, run_predictor, run_scores
 from aforo.workflows.freshness import ingredients
 from aforo.workflows.golden import choose_golden_rows
@@ -84,7 +88,9 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> EvaluateManif
     measured = _measure(use_case, trained, calibrated, parts, champion, platform)
     chosen = next(candidate for candidate in calibrated.candidates if candidate.name == trained.chosen)
     graph = platform.runs.read_bytes(chosen.predictor)
-    report = _judge(use_case, trained, graph, measured, parts.of("calibration"))
+    predictor = GraphPredictor(graph, use_case.contract)
+    background = choose_background(predictor, parts.of("train"), trained.seed)
+    report = _judge(use_case, trained, predictor, background, measured, parts.of("calibration"))
     tracked = platform.tracker.reopen(trained.mlflow_run_id)
     written = report.to_json()
     pictures = _record(use_case, trained, measured, report, tracked, platform)
@@ -96,7 +102,7 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> EvaluateManif
     tracked.set_tags({"verdict": report.verdict, "mlflow.note.content": _note(use_case, trained, report)})
     key = platform.runs.write_bytes(platform.runs.key(use_case.name, run_key, "evaluate", "report.json"), written)
     platform.runs.write_bytes(platform.runs.key(use_case.name, run_key, "evaluate", "report.html"), page)
-    attachments = {REPORT: written, REPORT_PAGE: page}
+    attachments = {REPORT: written, REPORT_PAGE: page, BACKGROUND: background.model_dump_json().encode()}
     version = _register(use_case, lineage, trained, graph, measured, report, attachments, tracked, platform)
     tracked.finish()
     for reason in report.reasons:
@@ -169,11 +175,15 @@ def _answers_of(version: str, use_case: UseCase, table: pl.DataFrame, platform: 
 
 
 def _judge(
-    use_case: UseCase, trained: TrainManifest, graph: bytes, measured: Measured, calibration: pl.DataFrame
+    use_case: UseCase,
+    trained: TrainManifest,
+    predictor: GraphPredictor,
+    background: Background,
+    measured: Measured,
+    calibration: pl.DataFrame,
 ) -> GateReport:
     chosen, baseline = trained.chosen, use_case.baseline
     others = {name: answers for name, answers in measured.calibrated.items() if name not in (chosen, baseline)}
-    predictor = GraphPredictor(graph, use_case.contract)
 
     def asked_about(table: pl.DataFrame) -> Subject:
         return Subject(
@@ -187,6 +197,10 @@ def _judge(
         )
 
     subject = asked_about(measured.table)
+    explained = None
+    if use_case.evaluation.explained_rows is not None:
+        explainer = Explainer(predictor.run, use_case.contract, background)
+        explained = explain_rows(subject, explainer, use_case.evaluation.explained_rows, use_case.evaluation.bootstrap)
     return judge(
         use_case=use_case.name,
         candidate_name=chosen,
@@ -201,6 +215,7 @@ def _judge(
         subject=subject,
         calibration=asked_about(calibration),
         fairness=use_case.fairness,
+        explained=explained,
         seed=trained.seed,
     )
 

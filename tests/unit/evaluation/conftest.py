@@ -8,10 +8,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from aforo.contracts.explanation import Background
 from aforo.contracts.prediction import PredictionContract
 from aforo.contracts.table import ColumnContract, TableContract
 from aforo.evaluation import Answers, BootstrapSpec, EvaluationSpec, GateReport, GateSpec, Subject, judge
 from aforo.evaluation.evaluate import Comparison, compare
+from aforo.export.explanations import Explainer
 
 COLUMNS = TableContract(
     columns=(
@@ -119,6 +121,20 @@ class Shop:
             gate=GateSpec.model_validate(GATE),
             subject=subject,
         )
+
+
+@pytest.fixture(scope="session")
+def explainer_of() -> Callable[[Subject], Explainer]:
+    """Explain a subject's own function, against four of its rows."""
+
+    def make(subject: Subject) -> Explainer:
+        def run(columns: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+            return subject.predict(pl.DataFrame({name: values[:, 0] for name, values in columns.items()}))
+
+        rows = subject.table.select(subject.reads).head(4).to_dicts()
+        return Explainer(run, subject.contract, Background(rows=tuple(rows), typical=rows[0]))
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import pytest
 from aforo.contracts.prediction import Lineage
 from aforo.contracts.run import CalibratedCandidate, CandidateSummary, PartSummary
 from aforo.evaluation import BootstrapSpec, GateReport
+from aforo.evaluation.explained import explain_rows
 from aforo.evaluation.fairness import FairnessSpec, group_rates, mitigate, represent
 from aforo.evaluation.report import ModelCard, render
 
@@ -115,6 +116,19 @@ def test_every_rule_metric_slice_and_limit_is_on_the_page(large_shop, promoted: 
     assert "The model never abstains" in text
     assert LINEAGE.snapshot_id in text
     assert "platt" in text
+
+
+def test_what_the_model_goes_by_is_on_the_page(large_shop, promoted: GateReport, explainer_of):
+    subject = large_shop.subject(large_shop.right)
+    explained = explain_rows(subject, explainer_of(subject), 30, BootstrapSpec(resamples=100))
+    page = render(promoted.model_copy(update={"explained": explained}), card(large_shop), {})
+
+    text = "\n".join(Text(page).lines)
+    for one in explained.columns:
+        assert f"{one.column}\n{one.weight:.4g}" in text
+    assert "exact; columns that are left out" in text
+    assert b'href="#explained"' in page
+    assert b'href="#explained"' not in render(promoted, card(large_shop), {})
 
 
 def test_texts_from_data_cannot_become_markup(large_shop, promoted: GateReport):
