@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from aforo.contracts.explanation import Explanation
 from aforo.contracts.prediction import PredictionContract
 from aforo.export.answering import LOW_CONFIDENCE, NOT_FINITE, chosen
 
@@ -83,6 +84,17 @@ class Answers:
         """Return the answer's JSON."""
         encode = self._encoder.encode
         return b'%b%b,"predictions":%b}' % (self._head, encode(request_id), encode(predictions))
+
+    def encode_explained(
+        self, predictions: Sequence[Prediction], explanations: Sequence[Explanation | None], request_id: str
+    ) -> bytes:
+        """Return the answer's JSON, with each prediction's explanation in it; ``null`` where there is none."""
+        encode = self._encoder.encode
+        explained = b",".join(
+            b'%b,"explanation":%b}' % (encode(prediction)[:-1], encode(None if why is None else why.model_dump()))
+            for prediction, why in zip(predictions, explanations, strict=True)
+        )
+        return b'%b%b,"predictions":[%b]}' % (self._head, encode(request_id), explained)
 
     def _classifications(self, outputs: Mapping[str, NDArray[np.float64]]) -> list[Prediction]:
         contract, probabilities, row = self._contract, self._probabilities, self._classification

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 
+from aforo.contracts.explanation import ExplanationMethod
 from aforo.contracts.table import LARGEST_EXACT_INTEGER, ColumnContract
 from prediction_api.problems import Fault, Problem, pointer
 
@@ -50,25 +51,51 @@ class Faults:
             )
 
 
-def explain(body: bytes, columns: Sequence[ColumnContract]) -> list[Row]:
-    """Return the rows of ``body``, or raise the problem that lists all that is wrong with it."""
+def explain(body: bytes, columns: Sequence[ColumnContract]) -> tuple[list[Row], ExplanationMethod | None]:
+    """Return what :meth:`RowDecoder.decode` does, or raise the problem that lists all that is wrong with ``body``."""
     document = parse(body)
     faults = Faults()
     rows: list[Row] = []
+    method: ExplanationMethod | None = None
+    if isinstance(document, dict):
+        method = _method(document.get("explain", False), faults)
     if not isinstance(document, dict):
         faults.add("", "wrong_type", f"expected an object, got {kind_of(document)}; {_SHAPES}")
     elif "rows" in document and "columns" not in document and "data" not in document:
-        for key in document.keys() - {"rows"}:
+        for key in document.keys() - {"rows", "explain"}:
             faults.add(pointer(key), "unknown_field", f"unknown field; {_SHAPES}")
         rows = list(_keyed_rows(document["rows"], columns, faults))
     elif "columns" in document and "data" in document and "rows" not in document:
-        for key in document.keys() - {"columns", "data"}:
+        for key in document.keys() - {"columns", "data", "explain"}:
             faults.add(pointer(key), "unknown_field", f"unknown field; {_SHAPES}")
         rows = list(_ordered_rows(document["columns"], document["data"], columns, faults))
     else:
         faults.add("", "wrong_shape", _SHAPES)
     faults.raise_if_any()
-    return rows
+    return rows, method
+
+
+def _method(wanted: object, faults: Faults) -> ExplanationMethod | None:
+    """Return how rows are to be explained; what is wrong with ``wanted`` is added to ``faults``."""
+    if isinstance(wanted, bool):
+        return "shapley" if wanted else None
+    if not isinstance(wanted, dict):
+        faults.add(
+            pointer("explain"), "wrong_type", f'expected true, false or {{"method": ...}}, got {kind_of(wanted)}'
+        )
+        return None
+    for key in wanted.keys() - {"method"}:
+        faults.add(pointer("explain", key), "unknown_field", "unknown field; expected method")
+    method = wanted.get("method", "shapley")
+    for known in get_args(ExplanationMethod):
+        if method == known:
+            return known  # type: ignore[no-any-return]
+    faults.add(
+        pointer("explain", "method"),
+        "category_not_allowed",
+        f"expected one of {', '.join(get_args(ExplanationMethod))}, got {_shown(method)}",
+    )
+    return None
 
 
 def parse(body: bytes) -> Any:

@@ -19,7 +19,7 @@ from uvicorn.server import ServerState
 from prediction_api.answers import Prediction
 from prediction_api.batching import Batcher
 from prediction_api.http_protocol import GuardedProtocol
-from prediction_api.predicting import LONG_BODY_BYTES, HttpResponse, Predicting, PredictionRequest
+from prediction_api.predicting import ADMITTED, LONG_BODY_BYTES, HttpResponse, Predicting, PredictionRequest
 from prediction_api.protocols.protocol import Exchange
 
 
@@ -128,6 +128,9 @@ class FastLaneProtocol(GuardedProtocol):
             served = self.predicting.route(request, request.served)
             body, self._body = b"".join(self._body), []
             exchange = request.target.protocol.read(body, request.headers, served)
+            if exchange.explain is not None:
+                self._hand_over(request, body)
+                return
 
             def done(predictions: list[Prediction] | None, error: Exception | None) -> None:
                 self._finish(request, exchange, body, predictions, error)
@@ -137,6 +140,14 @@ class FastLaneProtocol(GuardedProtocol):
             served.batcher.enqueue(exchange.rows, deadline, done, is_gone=self.transport.is_closing)
         except Exception as error:  # refused in one place, whatever it is
             self._write(self.predicting.refuse(request, error))
+
+    def _hand_over(self, request: PredictionRequest, body: bytes) -> None:
+        """Let the usual road answer: an explanation takes long, and there what comes after it waits its turn."""
+        self._request = None
+        self.scope[ADMITTED] = request  # type: ignore[literal-required]
+        super().on_headers_complete()
+        super().on_body(body)
+        super().on_message_complete()
 
     def _finish(
         self,

@@ -27,6 +27,12 @@ _HELP = {
     "aforo_versions_refused_total": ("counter", "Versions that failed a check when loaded.", ("model", "version")),
     "aforo_request_seconds": ("histogram", "From the request's headers to its answer.", ("protocol", "model")),
     "aforo_batch_rows": ("histogram", "Rows scored in one call of a graph.", ("model",)),
+    "aforo_explained_rows_total": ("counter", "Rows explained.", ("model", "version", "method")),
+    "aforo_explanation_seconds": (
+        "histogram",
+        "To explain one row, and to wait for it.",
+        ("model", "method"),
+    ),
     "aforo_log_dropped_total": ("counter", "Answered requests that are not in the prediction log.", ("reason",)),
     "aforo_log_spool_bytes": ("gauge", "What the prediction log's spool takes on disk.", ()),
     "aforo_log_spool_segments": ("gauge", "Segments of the prediction log that are not in the store yet.", ()),

@@ -128,15 +128,29 @@ def _paths(served: ServedVersion) -> Json:
         },
     }
     answers: Json = {
-        "predict": native,
-        "invocations": {"predictions": [record(prediction, served.contract) for prediction in predictions]},
+        "predict": {example: {"value": native} for example in examples["predict"]},
+        "invocations": {
+            example: {"value": {"predictions": [record(prediction, served.contract) for prediction in predictions]}}
+            for example in examples["invocations"]
+        },
         "infer": {
-            "model_name": name,
-            "model_version": served.version,
-            "id": "9f2c1b",
-            "outputs": output_tensors(predictions, served.contract),
+            "tensors": {
+                "value": {
+                    "model_name": name,
+                    "model_version": served.version,
+                    "id": "9f2c1b",
+                    "outputs": output_tensors(predictions, served.contract),
+                }
+            }
         },
     }
+    if served.explainer is not None:
+        # The cheap method: this is computed between requests.
+        asked: Json = {"rows": rows, "explain": {"method": "baseline"}}
+        examples["predict"]["explained"] = {"summary": "With an explanation of each row", "value": asked}
+        why = served.explainer.explain(rows[0], "baseline")
+        explained = served.answers.encode_explained(predictions, [why], "9f2c1b")
+        answers["predict"]["explained"] = {"value": orjson.loads(explained)}
     paths: Json = {}
     places = (("", "the champion"), ("/versions/{version}", "one version"), ("/aliases/{alias}", "an alias"))
     for verb, prefix, told in (
@@ -169,7 +183,7 @@ def _paths(served: ServedVersion) -> Json:
                         "content": {
                             "application/json": {
                                 "schema": {"$ref": f"#/components/schemas/{name}.{verb}.Answer"},
-                                "example": answers[verb],
+                                "examples": answers[verb],
                             }
                         },
                     },

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
+from aforo.contracts.explanation import ExplanationMethod
 from aforo.contracts.prediction import PredictionContract
 from aforo.contracts.table import ColumnContract
 from aforo.export.answering import ABSTAIN_REASONS
@@ -37,7 +38,12 @@ def _native_schemas(name: str, rows: Json, contract: PredictionContract) -> Json
         "predictions": predictions,
     }
     return {
-        "predict.Request": {"oneOf": [_closed({"rows": rows}), _closed(_table(contract))]},
+        "predict.Request": {
+            "oneOf": [
+                _closed({"rows": rows, "explain": _EXPLAIN}, ["rows"]),
+                _closed({**_table(contract), "explain": _EXPLAIN}, ["columns", "data"]),
+            ]
+        },
         "predict.Answer": _open(answer),
     }
 
@@ -212,12 +218,53 @@ def _prediction_schema(contract: PredictionContract) -> Json:
             "confidence": {"type": ["number", "null"], "description": "The highest probability."},
         }
     properties = {**own, **abstains}
-    return {"type": "object", "properties": properties, "required": list(properties)}
+    return _open({**properties, "explanation": _explanation_schema(contract)}, list(properties))
+
+
+def _explanation_schema(contract: PredictionContract) -> Json:
+    figures = _closed({column.name: {"type": "number"} for column in contract.inputs})
+    own = {
+        "method": {"enum": list(get_args(ExplanationMethod))},
+        "of": {
+            "enum": list(contract.classes) or [contract.target],
+            "description": "What is explained: the probability of the second of two classes, of the most probable of "
+            "several, or the value of a regression.",
+        },
+        "scale": {"enum": ["probability", "value"]},
+        "output": {"type": "number", "description": "What was answered."},
+        "baseline": {
+            "type": "number",
+            "description": "What is answered on average of training rows (`shapley`), or for one typical row.",
+        },
+        "contributions": {**figures, "description": "`baseline` + all of these + `rest` = `output`, within 1e-9."},
+        "rest": {"type": "number", "description": "What belongs to no column alone; 0 for `shapley`."},
+        "standard_errors": {
+            "oneOf": [figures, {"type": "null"}],
+            "description": "Of the contributions, from the permutations that were drawn.",
+        },
+        "permutations": {
+            "type": ["integer", "null"],
+            "description": "How many were drawn in the time there was; `null` where none are needed.",
+        },
+    }
+    return {
+        "oneOf": [_closed(own), {"type": "null"}],
+        "description": "There if it was asked for; `null` for a row without an answer.",
+    }
 
 
 def _target(contract: PredictionContract) -> str:
     return contract.target + (f" [{contract.target_unit}]" if contract.target_unit else "")
 
+
+_EXPLAIN: Json = {
+    "oneOf": [
+        {"type": "boolean"},
+        _closed({"method": {"enum": list(get_args(ExplanationMethod)), "default": "shapley"}}, []),
+    ],
+    "default": False,
+    "description": "Whether each row's answer is explained, and how.",
+}
 
 PROBLEM: Json = {
     "type": "object",

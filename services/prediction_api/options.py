@@ -23,6 +23,12 @@ class Limits:
         Largest number of rows in a request.
     max_waiting_rows
         Rows that may wait for the model; more are refused with ``Retry-After``.
+    max_explained_rows
+        Largest number of rows in a request for explanations.
+    max_waiting_explanations
+        Rows that may wait to be explained; more are refused with ``Retry-After``.
+    explanation_s
+        After so long, a request's explanations are made of as few permutations as they can be.
     deadline_s
         An answer that would come later is refused instead.
     header_timeout_s, body_timeout_s
@@ -38,6 +44,9 @@ class Limits:
     max_body_bytes: int = 8 * 2**20
     max_rows: int = 10_000
     max_waiting_rows: int = 100_000
+    max_explained_rows: int = 100
+    max_waiting_explanations: int = 1_000
+    explanation_s: float = 0.5
     deadline_s: float = 10.0
     header_timeout_s: float = 10.0
     body_timeout_s: float = 30.0

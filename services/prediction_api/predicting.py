@@ -28,6 +28,7 @@ from typing import Any, NamedTuple, TypeVar
 from prediction_api.answers import Prediction
 from prediction_api.api_keys import ApiKeys
 from prediction_api.challenging import Challenging, RunningTrial
+from prediction_api.explanations import Explanations
 from prediction_api.metrics import Metrics
 from prediction_api.options import Limits
 from prediction_api.problems import PROBLEM_JSON, Problem
@@ -38,6 +39,9 @@ from prediction_api.protocols.protocol import Exchange, PredictionProtocol
 from prediction_api.recording import Recorder
 from prediction_api.served_models import ServedModels, yield_to_requests
 from prediction_api.served_version import ServedVersion
+
+ADMITTED = "aforo.admitted"
+"""Where the fast lane leaves a request in the scope that it hands over: it is not counted twice against its key."""
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -129,6 +133,7 @@ class Predicting:
             "infer": InferenceProtocol(),
         }
         self._targets: dict[str, Target] = {}
+        self._explanations = Explanations(limits, metrics)
         self._reader: ThreadPoolExecutor | None = None  # threads do not survive the fork
         self._long_bodies = 0
 
@@ -150,13 +155,14 @@ class Predicting:
         return target
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, target: Target) -> None:
-        request = PredictionRequest(target, dict(scope["headers"]))
+        request = scope.get(ADMITTED) or PredictionRequest(target, dict(scope["headers"]))
         try:
             if scope["method"] != "POST":
                 raise Problem(
                     "method_not_allowed", f"{scope['method']} is not understood here", headers={"Allow": "POST"}
                 )
-            self.admit(request)
+            if ADMITTED not in scope:
+                self.admit(request)
             body = await read_body(request.headers, receive, self.limits.max_body_bytes)
             encoding = request.headers.get(b"content-encoding")
             if encoding is not None and encoding != b"identity":
@@ -166,10 +172,16 @@ class Predicting:
             )
             served = self.route(request, request.served)
             exchange = await self._read(body, request, served)
+            if exchange.explain is not None:
+                self._explanations.admit(served, len(exchange.rows))
             try:
                 predictions = await served.batcher.submit(exchange.rows, request.started + self.limits.deadline_s)
             except Exception as error:
                 exchange, predictions = self.rescue(request, body, error)
+            if exchange.explain is not None and request.served is not None:
+                exchange.explanations = await self._explanations.explain(
+                    request.served, exchange.rows, exchange.explain, request.started
+                )
             response = self.answer(request, exchange, predictions)
         except ClientGoneError:
             return

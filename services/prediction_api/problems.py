@@ -18,6 +18,7 @@
     invalid_rows            422   values that the contract does not allow, each with its JSON pointer
     invalid_entity_key      422   X-Entity-Key does not name each row
     invalid_trial           422   a challenger's trial that cannot be
+    not_explainable         422   the version has nothing to compare a row with
     headers_too_large       431   more bytes of headers than the service takes
     rate_limited            429   the key has used up its rows or requests
     internal_error          500   our fault; the log has the request's id
@@ -52,6 +53,7 @@ _PROBLEMS = {
     "invalid_rows": (422, "The rows are not what the model's contract says"),
     "invalid_entity_key": (422, "The entity keys do not fit the rows"),
     "invalid_trial": (422, "The trial cannot be"),
+    "not_explainable": (422, "The version cannot be explained"),
     "rate_limited": (429, "The API key's rate is used up"),
     "headers_too_large": (431, "The headers are too large"),
     "internal_error": (500, "The service failed"),

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from aforo.contracts.explanation import Explanation, ExplanationMethod
 from aforo.contracts.prediction import PredictionContract
 from aforo.errors import BundleRefused
+from aforo.export.explanations import Explainer
 from aforo.registry.bundle import GRAPH, Bundle, TakeGraph, read_bundle, read_graph
 from prediction_api.answers import Answers, Prediction
 from prediction_api.batching import Batcher, RowBudget
@@ -36,6 +38,8 @@ class ServedVersion:
         Estimate of what it holds in memory.
     last_used
         In seconds of ``time.monotonic``.
+    explainer
+        ``None`` for a version that has no background.
     """
 
     def __init__(
@@ -59,6 +63,8 @@ class ServedVersion:
         self.last_used = time.monotonic()
         self.decoder = RowDecoder(self.contract, max_rows=max_rows)
         self.answers = Answers(self.contract, model=model, version=version)
+        background = bundle.background
+        self.explainer = None if background is None else Explainer(bundle.predictor.run, self.contract, background)
         self._fill = ColumnFiller(self.contract).fill
         self._run = bundle.predictor.run
         self.batcher = Batcher(self.score, budget, slice_rows=self._warm_up(), observe=observe)
@@ -70,6 +76,13 @@ class ServedVersion:
     def score(self, rows: Sequence[Row]) -> list[Prediction]:
         """Return one prediction a row."""
         return self.answers.predictions(self.outputs(rows))
+
+    def explain(self, row: Row, method: ExplanationMethod, soft_deadline: float, deadline: float) -> Explanation | None:
+        """Return why a row is answered as it is; see :meth:`aforo.export.explanations.Explainer.explain`."""
+        if self.explainer is None:
+            raise AssertionError(f"{self.model} {self.version} was asked for explanations without being looked at")
+        named = dict(zip((column.name for column in self.contract.inputs), row, strict=True))
+        return self.explainer.explain(named, method, soft_deadline=soft_deadline, deadline=deadline)
 
     def golden_rows(self, count: int) -> list[Row]:
         """Return the first ``count`` golden rows of the bundle."""

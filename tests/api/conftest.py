@@ -25,6 +25,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from aforo.contracts.explanation import Background
 from aforo.contracts.prediction import GoldenRows, Lineage, PredictionContract, TaskKind
 from aforo.contracts.table import ColumnContract, Role
 from aforo.export.inference import GraphPredictor, columns_of
@@ -43,6 +44,7 @@ INPUTS = (
 )
 ROW = {"origin": "JFK", "carrier": "B6", "distance": 500.0, "seats": 10, "is_holiday": True}
 GOLDEN = (ROW, {**ROW, "origin": "EWR", "carrier": None, "seats": None}, {**ROW, "is_holiday": False, "distance": 0})
+BACKGROUND = Background(rows=GOLDEN, typical=ROW)
 
 
 def make_contract(name: str, task: TaskKind, **changes: Any) -> PredictionContract:
@@ -183,6 +185,8 @@ class LocalRegistry:
         graph: bytes | None = None,
         golden_shift: float = 0.0,
         key: bytes = KEY,
+        report: dict[str, Any] | None = None,
+        explainable: bool = True,
         **changes: Any,
     ) -> Path:
         """Write a version; ``golden_shift`` is added to what its golden rows are said to give."""
@@ -210,7 +214,10 @@ class LocalRegistry:
             candidate="linear",
             metrics={"brier": 0.1},
             key=key,
-            attachments={"report.json": b'{"verdict": "promote"}'},
+            attachments={
+                "report.json": json.dumps(report or {"verdict": "promote"}).encode(),
+                **({"background.json": BACKGROUND.model_dump_json().encode()} if explainable else {}),
+            },
         )
         folder = self.folder / name / version
         folder.parent.mkdir(exist_ok=True)

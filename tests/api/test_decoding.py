@@ -46,7 +46,8 @@ rows = st.fixed_dictionaries({}, optional={name: st.just(value) | json_values fo
 
 def outcome(read, body):
     try:
-        return [tuple(map(bits, row)) for row in read(body)]
+        rows, method = read(body)
+        return [tuple(map(bits, row)) for row in rows], method
     except Problem as problem:
         return (problem.code, problem.faults)
 
@@ -57,7 +58,8 @@ def bits(value):
 
 
 def slowly(body):
-    return DECODER.admit(explain(body, COLUMNS))
+    rows, method = explain(body, COLUMNS)
+    return DECODER.admit(rows), method
 
 
 @settings(max_examples=400, deadline=None)
@@ -77,6 +79,33 @@ def test_the_fast_and_the_slow_reader_agree_on_columns(names, left_out, table):
     assert outcome(DECODER.decode, body.encode()) == outcome(slowly, body.encode())
 
 
+explanations = st.sampled_from(
+    [True, False, {}, {"method": "shapley"}, {"method": "baseline"}, {"method": "lime"}, {"of": "yes"}, None, 1, "true"]
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(explanations, st.sampled_from([{"rows": [GOOD]}, {"columns": list(GOOD), "data": [list(GOOD.values())]}, {}]))
+def test_the_fast_and_the_slow_reader_agree_on_explanations(explain, rest):
+    body = json.dumps({"explain": explain, **rest}).encode()
+
+    assert outcome(DECODER.decode, body) == outcome(slowly, body)
+
+
+@pytest.mark.parametrize(
+    ("explain", "method"),
+    [
+        ({}, None),
+        ({"explain": False}, None),
+        ({"explain": True}, "shapley"),
+        ({"explain": {}}, "shapley"),
+        ({"explain": {"method": "baseline"}}, "baseline"),
+    ],
+)
+def test_a_request_says_how_it_is_to_be_explained(explain, method):
+    assert DECODER.decode(json.dumps({"rows": [GOOD], **explain}).encode())[1] == method
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=60) | st.text(max_size=40).map(str.encode))
 def test_any_bytes_are_read_or_refused(body):
@@ -90,7 +119,7 @@ def test_any_bytes_are_read_or_refused(body):
 @example(1.7976931348623157e308)
 @example(-0.0)
 def test_a_float_arrives_with_the_bits_that_it_had(number):
-    (row,) = DECODER.decode(json.dumps({"rows": [{**GOOD, "any": number}]}).encode())
+    (row,), _ = DECODER.decode(json.dumps({"rows": [{**GOOD, "any": number}]}).encode())
     inputs = ColumnFiller(CONTRACT).fill([row])
 
     assert inputs["any"].tobytes() == struct.pack("<d", number)
@@ -110,13 +139,13 @@ def test_a_float_arrives_with_the_bits_that_it_had(number):
     ],
 )
 def test_a_number_is_rounded_as_a_table_reader_rounds_it(text):
-    (row,) = DECODER.decode(json.dumps({"rows": [{**GOOD, "any": "?"}]}).replace('"?"', text).encode())
+    (row,), _ = DECODER.decode(json.dumps({"rows": [{**GOOD, "any": "?"}]}).replace('"?"', text).encode())
 
     assert bits(row[5]) == bits(float(text) if not text.lstrip("-").isdigit() else float(int(text)))
 
 
 def test_an_integer_is_exact_up_to_two_to_the_53():
-    (row,) = DECODER.decode(json.dumps({"rows": [{**GOOD, "count": 2**53}]}).encode())
+    (row,), _ = DECODER.decode(json.dumps({"rows": [{**GOOD, "count": 2**53}]}).encode())
     with pytest.raises(Problem) as refusal:
         DECODER.decode(json.dumps({"rows": [{**GOOD, "count": 2**53 + 1}]}).encode())
 

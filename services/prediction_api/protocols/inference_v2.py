@@ -31,6 +31,7 @@ import msgspec
 import numpy as np
 import orjson
 
+from aforo.contracts.explanation import Explanation, ExplanationMethod
 from aforo.contracts.prediction import PredictionContract
 from aforo.contracts.table import ColumnContract
 from prediction_api.answers import Prediction
@@ -87,6 +88,8 @@ class InferenceExchange:
     """One inference request."""
 
     __slots__ = ("_id", "_served", "_wanted", "rows")
+    explain: ExplanationMethod | None = None
+    explanations: Sequence[Explanation | None] = ()
 
     def __init__(
         self, rows: Sequence[Row], served: ServedVersion, own_id: str | None, wanted: frozenset[str] | None

@@ -24,6 +24,7 @@ from typing import Any
 import msgspec
 import orjson
 
+from aforo.contracts.explanation import Explanation, ExplanationMethod
 from aforo.contracts.prediction import PredictionContract
 from aforo.contracts.table import ColumnContract
 from prediction_api.answers import Prediction
@@ -68,6 +69,8 @@ class ScoringExchange:
     """One scoring request."""
 
     __slots__ = ("_served", "rows")
+    explain: ExplanationMethod | None = None
+    explanations: Sequence[Explanation | None] = ()
 
     def __init__(self, rows: Sequence[Row], served: ServedVersion) -> None:
         self.rows = rows
