@@ -15,9 +15,9 @@ ANSWER = {
 }
 
 
-def task(step: str, use_case: str, env: dict[str, str], **options) -> BashOperator:
+def task(step: str, use_case: str, env: dict[str, str], arguments: str = "", **options) -> BashOperator:
     """Return the task that is one command of ours."""
-    command = f"{os.environ.get('AFORO_COMMAND', 'aforo')} {step} {use_case}"
+    command = f"{os.environ.get('AFORO_COMMAND', 'aforo')} {step} {use_case} {arguments}".rstrip()
     return BashOperator(task_id=step, bash_command=command, env=env, append_env=True, **options)
 
 

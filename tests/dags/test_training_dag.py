@@ -135,6 +135,16 @@ def test_the_dag_file_stays_a_declaration():
     assert len((DAGS / "training.py").read_text(encoding="utf-8").splitlines()) < 60
 
 
+def test_the_parity_dag_is_one_command_with_the_values_of_its_form(described):
+    dag = described["dags"]["flights__parity"]
+    arguments = "--version {{ params.version }} --rows {{ params.rows }}"
+    assert dag["commands"] == {"parity": f"aforo parity flights {arguments}"}
+    # What goes into a command line is bound by the form: a name or a number, and nothing a shell would act on.
+    assert dag["form"]["version"]["pattern"] == "^[a-z0-9_]{1,64}$"
+    assert dag["form"]["rows"]["type"] == "integer"
+    assert dag["retries"] == [3]
+
+
 def test_a_broken_use_case_gets_a_dag_that_says_so(described):
     assert described["dags"]["broken__broken"]["commands"] == {"check": "aforo check broken"}
 

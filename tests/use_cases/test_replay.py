@@ -1,21 +1,23 @@
-"""Replay: what the service answered is given again to the bit, and what would change is counted and shown."""
+"""Replay and parity: what the service answered is given again to the bit, and what differs is counted and shown."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from aforo.errors import DataError, ModelNotFound
+from aforo.errors import DataError, ModelNotFound, NotReproduced
 from aforo.monitoring.prediction_log import PredictionLog
 from aforo.monitoring.privacy import ENTITY, hashed, log_key
 from aforo.monitoring.segments import read_segment
 from aforo.registry.bundle import read_bundle
+from aforo.workflows import parity
 from aforo.workflows.replay import replay
 
 # The service that these tests ask records its answers too, those of today.
@@ -168,6 +170,54 @@ def test_the_command_reports_as_text_and_as_json(trained: Any, record: Record, a
     assert "newborn_weight version 1, on recorded requests" in text.stdout
     assert "request-a" in text.stdout
     assert (document["rows"], document["identical"], document["largest"][0]["row"]) == (4, 3, 2)
+
+
+@pytest.mark.parametrize("model", ["newborn_weight", "breast_cancer", "digits"])
+def test_service_batch_and_training_code_agree_on_recorded_rows(
+    trained: Any, record: Record, answered: Callable[..., Any], model: str
+) -> None:
+    rows, predictions = answered(model, 60)
+    record(model, rows[:20], predictions[:20], "a")
+    record(model, rows[20:], predictions[20:], "b")
+
+    report = parity.run(trained.use_case(model), "champion", trained.platform, rows=50, until=DAY)
+
+    assert report.holds
+    assert (report.rows, report.batch.identical, report.batch.largest_difference) == (50, 50, 0.0)
+    assert report.training.largest_difference <= report.tolerance == 1e-6
+
+
+def test_an_answer_that_is_not_the_models_breaks_parity_and_is_named(
+    trained: Any, record: Record, answered: Callable[..., Any]
+) -> None:
+    rows, predictions = answered("newborn_weight", 5)
+    predictions[2] = {**predictions[2], "value": predictions[2]["value"] + 1e-5}
+    record("newborn_weight", rows, predictions)
+
+    done = trained.aforo("parity", "newborn_weight", "--until", str(DAY), "--rows", "3")
+    report = json.loads(trained.aforo("parity", "newborn_weight", "--until", str(DAY), "--json").stdout)
+
+    assert done.returncode == 1
+    assert "batch or training code answers otherwise" in done.stderr
+    assert "newborn_weight version 1, the last 3 recorded rows" in done.stdout
+    assert (report["rows"], report["batch"]["identical"], report["batch"]["worst"]) == (5, 4, "request-a row 2")
+    assert report["batch"]["largest_difference"] == pytest.approx(1e-5)
+    assert report["training"]["worst"] == "request-a row 2"
+
+
+def test_parity_needs_recorded_answers_and_training_code_that_makes_the_same_model(
+    trained: Any, record: Record, answered: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(until: date) -> parity.ParityReport:
+        return parity.run(trained.use_case("newborn_weight"), "1", trained.platform, rows=10, until=until)
+
+    with pytest.raises(DataError, match="no answer of newborn_weight version 1 is recorded"):
+        ask(DAY - timedelta(days=300))
+    record("newborn_weight", *answered("newborn_weight", 2))
+    made = parity.calibrate
+    monkeypatch.setattr(parity, "calibrate", lambda *given: replace(made(*given), predictor=b"another graph"))
+    with pytest.raises(NotReproduced, match="newborn_weight version 1 comes out as another model here"):
+        ask(DAY)
 
 
 def test_forgetting_by_the_command_removes_the_entity(

@@ -1,4 +1,4 @@
-"""``replay``: recorded requests through a registered version."""
+"""``replay`` and ``parity``: recorded requests through a registered version, and through the code that made it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import typer
 
 from aforo.cli.options import JsonOption, UseCaseArgument
 from aforo.cli.output import print_line, show_facts, show_json, show_table
+from aforo.errors import NotReproduced
 from aforo.settings import Settings
+from aforo.use_case import load_use_case
+from aforo.workflows import parity as parity_of
 from aforo.workflows.replay import replay as replay_version
 from aforo.workflows.wiring import Platform
 
@@ -18,7 +21,8 @@ _Day = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day, 
 
 def add_to(app: typer.Typer, panel: str) -> None:
     """Add these commands to ``app``, under a heading of their own in its help."""
-    app.command(rich_help_panel=panel)(replay)
+    for command in (replay, parity):
+        app.command(rich_help_panel=panel)(command)
 
 
 def replay(
@@ -60,3 +64,40 @@ def replay(
         columns = ("request", "row", "recorded by", "recorded", "replayed", "difference")
         rows = [tuple(each.model_dump().values()) for each in report.largest]
         show_table("Most different", columns, [tuple("-" if v is None else v for v in row) for row in rows])
+
+
+def parity(
+    use_case: UseCaseArgument,
+    version: Annotated[str, typer.Option(help="Number or alias.")] = "champion",
+    since: _Day = None,
+    until: _Day = None,
+    rows: Annotated[int, typer.Option(min=1, max=1_000_000, help="The last so many that it answered.")] = 10_000,
+    as_json: JsonOption = False,
+) -> None:
+    """Hold what a version answered against batch and training code on the same rows. Exits 1 where they differ."""
+    settings = Settings.from_environment()
+    report = parity_of.run(
+        load_use_case(settings.use_cases, use_case),
+        version,
+        Platform.of(settings),
+        rows=rows,
+        since=since.date() if since else None,
+        until=until.date() if until else None,
+    )
+    if as_json:
+        show_json(report)
+    else:
+        print_line(f"{report.use_case} version {report.version}, the last {report.rows:,} recorded rows")
+        columns = ("code", "identical to the bit", "largest difference", "where")
+        sides = {"batch": report.batch, "training": report.training}
+        show_table(
+            "Beside what was answered",
+            columns,
+            [(name, each.identical, each.largest_difference, each.worst or "-") for name, each in sides.items()],
+        )
+    if not report.holds:
+        raise NotReproduced(
+            f"{report.use_case} version {report.version}: batch or training code answers otherwise than the service; "
+            f"batch has to be identical, training within {report.tolerance:g}",
+            hint="aforo replay shows the rows that differ most",
+        )

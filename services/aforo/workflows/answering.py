@@ -32,7 +32,7 @@ def answer(batch: pl.DataFrame, predictor: GraphPredictor, keep: Sequence[str]) 
     polars.DataFrame
         ``row``, the columns of ``keep``, the answers (see `answer_columns`), and ``problem``, null for a good row.
     """
-    typed, problems = _checked(batch, predictor.contract.inputs)
+    typed, problems = checked(batch, predictor.contract.inputs)
     good = problems.is_null()
     answers = pl.DataFrame(answer_columns(run_in_pieces(predictor, typed.filter(good)), predictor.contract))
     answers = answers.cast({name: pl.String for name in ("label", "abstain_reason") if name in answers.columns})
@@ -43,7 +43,7 @@ def answer(batch: pl.DataFrame, predictor: GraphPredictor, keep: Sequence[str]) 
     return pl.concat([numbers.to_frame(), batch.select(keep), placed, problems.to_frame()], how="horizontal")
 
 
-def _checked(batch: pl.DataFrame, inputs: Sequence[ColumnContract]) -> tuple[pl.DataFrame, pl.Series]:
+def checked(batch: pl.DataFrame, inputs: Sequence[ColumnContract]) -> tuple[pl.DataFrame, pl.Series]:
     """Return the inputs in the contract's types, and what is wrong with each row: (N,) text, null where nothing is."""
     found: list[tuple[pl.Series, str]] = []
     columns = []

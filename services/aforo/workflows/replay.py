@@ -17,7 +17,6 @@ import polars.selectors as cs
 from aforo.contracts.prediction import PredictionContract
 from aforo.contracts.specification import Specification
 from aforo.errors import DataError
-from aforo.export.inference import GraphPredictor
 from aforo.monitoring.prediction_log import PredictionLog
 from aforo.registry.bundle import read_bundle
 from aforo.workflows.answering import PROBLEM, ROW, answer
@@ -104,14 +103,14 @@ def replay(
     with tempfile.TemporaryDirectory(prefix="aforo-replay-") as temporary:
         folder = platform.versions.download(use_case, version, Path(temporary) / "bundle")
         predictor = read_bundle(folder, platform.signing_key).predictor
-        _refuse_private(predictor.contract)
+        refuse_private(predictor.contract)
         totals = _Totals(show)
         for table in PredictionLog(platform.store).tables(use_case, since=since, until=until):
             answered = table.filter(pl.col("role") == "answer")
             if recorded_by is not None:
                 answered = answered.filter(pl.col("version") == recorded_by)
             if answered.height:
-                totals.add(_compared(answered, predictor))
+                totals.add(compare(answered, answer(recorded_rows(answered), predictor, ()), predictor.contract))
     if not totals.rows:
         raise DataError(
             f"no answer of {use_case} is recorded that could be replayed",
@@ -159,11 +158,23 @@ class _Totals:
         )
 
 
-def _compared(table: pl.DataFrame, predictor: GraphPredictor) -> pl.DataFrame:
-    """Return one row a recorded row: its names, how it differs, and why it was refused."""
-    batch = table["features"].struct.unnest().with_row_index(ROW).with_columns(pl.lit(None, pl.String).alias(PROBLEM))
-    replayed = answer(batch, predictor, ())
-    recorded = _recorded(table, predictor.contract)
+def recorded_rows(table: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of a table of the log, as `answer` takes them."""
+    rows = table["features"].struct.unnest()
+    return rows.with_row_index(ROW).with_columns(pl.lit(None, pl.String).alias(PROBLEM))
+
+
+def compare(table: pl.DataFrame, replayed: pl.DataFrame, contract: PredictionContract) -> pl.DataFrame:
+    """Return one row a recorded row: its names, how it differs, and why it was refused.
+
+    Parameters
+    ----------
+    table
+        Of the log.
+    replayed
+        The answers to the same rows, as `answer` gives them.
+    """
+    recorded = _recorded(table, contract)
     numbers = [name for name in recorded.columns if name != "label" and name in replayed.columns]
     both = pl.concat(
         [
@@ -175,7 +186,7 @@ def _compared(table: pl.DataFrame, predictor: GraphPredictor) -> pl.DataFrame:
     )
     ours, theirs = ([pl.col(f"{side} {name}") for name in numbers] for side in ("recorded", "replayed"))
     same_numbers = pl.all_horizontal(a.eq_missing(b) for a, b in zip(ours, theirs, strict=True))
-    if predictor.contract.task == "regression":
+    if contract.task == "regression":
         told = "value"
         outside = ~pl.col("replayed value").is_between(pl.col("recorded lower"), pl.col("recorded upper"))
         changed = ~same_numbers & outside.fill_null(value=True)
@@ -204,7 +215,8 @@ def _recorded(table: pl.DataFrame, contract: PredictionContract) -> pl.DataFrame
     return probabilities.select(pl.all().name.prefix("probability_")).with_columns(outputs["label"])
 
 
-def _refuse_private(contract: PredictionContract) -> None:
+def refuse_private(contract: PredictionContract) -> None:
+    """Refuse a contract with private columns: the log does not have what was asked."""
     private = [column.name for column in contract.inputs if column.private]
     if private:
         raise DataError(

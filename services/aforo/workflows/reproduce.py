@@ -18,23 +18,20 @@ import logging
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from pydantic import ValidationError
 
 from aforo.contracts.certificate import Certificate, Link, Provenance
-from aforo.contracts.run import EvaluateManifest, IngestManifest, RunKey, SplitManifest, TrainManifest
+from aforo.contracts.run import RunKey
 from aforo.data.differences import row_differences
 from aforo.data.ingestion import ingest
 from aforo.data.snapshots import Snapshots
 from aforo.data.splits import split_digest
-from aforo.errors import AforoError, SnapshotDamaged, UseCaseError
+from aforo.errors import AforoError, SnapshotDamaged
 from aforo.export.inference import GraphPredictor, columns_of
-from aforo.registry.bundle import Bundle, read_bundle
 from aforo.registry.signing import sign
 from aforo.storage import LocalStore
 from aforo.use_case import UseCase
@@ -42,51 +39,10 @@ from aforo.workflows.fitting import Fitted, calibrate, fit, run_in_pieces
 from aforo.workflows.links import compare_digests, compare_documents, compare_outputs, leaves, moved_rows
 from aforo.workflows.parts import Parts
 from aforo.workflows.provenance import code_digest, lock_digest, provenance
+from aforo.workflows.recorded import Recorded
 from aforo.workflows.wiring import Platform
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class _Recorded:
-    """What is known of a version.
-
-    Attributes
-    ----------
-    use_case
-        As it was then.
-    """
-
-    use_case: UseCase
-    ingested: IngestManifest
-    split: SplitManifest
-    trained: TrainManifest
-    made_with: Provenance
-    version: str
-    bundle: Bundle
-
-    @classmethod
-    def of(cls, now: UseCase, run_key: RunKey, folder: Path, platform: Platform) -> _Recorded:
-        runs, name = platform.runs, now.name
-        trained = runs.read(name, run_key, TrainManifest)
-        version = runs.read(name, run_key, EvaluateManifest).model_version
-        made_with = Provenance.model_validate_json(runs.read_bytes(trained.provenance))
-        try:
-            then = UseCase.model_validate(made_with.use_case).at(now.folder)
-        except ValidationError as error:
-            raise UseCaseError(
-                f"{name}: this version of aforo does not understand the use case of run {run_key!r}: {error}",
-                hint="check out the commit that the run's tag code_commit names, and reproduce there",
-            ) from error
-        return cls(
-            use_case=then,
-            ingested=runs.read(name, run_key, IngestManifest),
-            split=runs.read(name, run_key, SplitManifest),
-            trained=trained,
-            made_with=made_with,
-            version=version,
-            bundle=read_bundle(platform.versions.download(name, version, folder / "bundle"), platform.signing_key),
-        )
 
 
 def run(use_case: UseCase, run_key: RunKey, platform: Platform, *, tolerance: float = 0.0) -> Certificate:
@@ -110,7 +66,7 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform, *, tolerance: fl
     """
     started, at = time.monotonic(), datetime.now(UTC)
     with tempfile.TemporaryDirectory(prefix="aforo-reproduce-") as temporary:
-        recorded = _Recorded.of(use_case, run_key, Path(temporary), platform)
+        recorded = Recorded.of(use_case, run_key, Path(temporary), platform)
         here = provenance(use_case)
         links = [*_ingredients(recorded, here, use_case), _source(recorded, Path(temporary), platform)]
         links += _results(recorded, platform, tolerance)
@@ -128,7 +84,7 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform, *, tolerance: fl
     return certificate
 
 
-def _ingredients(recorded: _Recorded, here: Provenance, now: UseCase) -> Iterator[Link]:
+def _ingredients(recorded: Recorded, here: Provenance, now: UseCase) -> Iterator[Link]:
     """Compare what the version was made with, and what is here. The signed digests are the bundle's."""
     lineage, then = recorded.bundle.manifest.lineage, recorded.made_with
     digests = (lineage.use_case_digest, recorded.use_case.digest, now.digest)
@@ -139,7 +95,7 @@ def _ingredients(recorded: _Recorded, here: Provenance, now: UseCase) -> Iterato
     yield compare_documents("libraries", digests, then.libraries, here.libraries)
 
 
-def _source(recorded: _Recorded, folder: Path, platform: Platform) -> Link:
+def _source(recorded: Recorded, folder: Path, platform: Platform) -> Link:
     """Read the sources again, into a folder that is thrown away, and compare the snapshot."""
     was, expected = recorded.use_case, recorded.split.snapshot_id
     if recorded.ingested.given:
@@ -176,7 +132,7 @@ def _row_differences(was: UseCase, snapshot_id: str, now: pl.DataFrame, platform
     return row_differences(then, now, was.data.key, private=private) or ["the same rows in another order"]
 
 
-def _results(recorded: _Recorded, platform: Platform, tolerance: float) -> Iterator[Link]:
+def _results(recorded: Recorded, platform: Platform, tolerance: float) -> Iterator[Link]:
     """Compute the run again from its snapshot; there is no more to compare where the snapshot is damaged."""
     was, split, bundle = recorded.use_case, recorded.split, recorded.bundle
     try:
@@ -206,14 +162,14 @@ def _results(recorded: _Recorded, platform: Platform, tolerance: float) -> Itera
     yield from links
 
 
-def _fit_all(recorded: _Recorded, parts: Parts, platform: Platform) -> dict[str, Fitted]:
+def _fit_all(recorded: Recorded, parts: Parts, platform: Platform) -> dict[str, Fitted]:
     was, seed = recorded.use_case, recorded.bundle.manifest.lineage.seed
     with platform.progress("train", unit="fits", total=was.budget.fits * len(was.candidates)) as advance:
         every = [fit(was, spec, parts, seed, progress=lambda _: advance(1)) for spec in was.candidates]
     return {fitted.candidate.name: fitted for fitted in every}
 
 
-def _candidates(recorded: _Recorded, fitted: Mapping[str, Fitted]) -> Link:
+def _candidates(recorded: Recorded, fitted: Mapping[str, Fitted]) -> Link:
     """Compare which candidate was chosen, and every candidate's loss on the validation part."""
     losses = {candidate.name: candidate.validation_loss for candidate in recorded.trained.candidates}
     found = {name: each.candidate.validation_loss for name, each in fitted.items()}
