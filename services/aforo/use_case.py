@@ -22,6 +22,7 @@ from aforo.contracts.table import ColumnContract, Role
 from aforo.data.ingestion import DataSpec
 from aforo.data.splits import SplitSpec
 from aforo.errors import UseCaseError
+from aforo.evaluation.abstention import Abstain
 from aforo.evaluation.evaluate import EvaluationSpec
 from aforo.evaluation.fairness import FairnessSpec
 from aforo.evaluation.gate import GateSpec
@@ -49,12 +50,25 @@ class Task(Specification):
         Binary: the positive class is answered from this calibrated probability on.
     abstain_below
         Abstain where the highest probability is below this confidence.
+    abstain
+        Or: what abstaining is to achieve; the bound is then chosen on the validation part when a candidate is judged.
     """
 
     kind: TaskKind
     classes: tuple[str, ...] = ()
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
     abstain_below: Annotated[float, Field(ge=0, le=1)] | None = None
+    abstain: Abstain | None = None
+
+    @model_validator(mode="after")
+    def _abstention_fits(self) -> Self:
+        if self.abstain is not None:
+            self.abstain.refuse_unfit(self.kind)
+            if self.abstain_below is not None:
+                raise ValueError("abstain_below states what abstain would choose; leave one of them out")
+        if self.abstain_below is not None and self.kind == "regression":
+            raise ValueError("abstain_below is a probability, and a regression has none; see abstain.max_width")
+        return self
 
 
 class UseCase(Header):

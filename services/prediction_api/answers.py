@@ -2,8 +2,9 @@
 
 A row of a classifier is answered by ``{"probabilities": {"no": 0.9, "yes": 0.1}, "label": "no", "confidence": 0.9,
 "abstained": false, "abstain_reason": null}``, a row of a regression by ``{"value": 3.2, "interval": {"lower": 2.9,
-"upper": 3.5}, "abstained": false, "abstain_reason": null}``. A model that abstains gives its probabilities, but no
-label.
+"upper": 3.5}, "abstained": false, "abstain_reason": null}``. A model that abstains gives its probabilities and no
+label, or its interval and no value. Where the contract has a bound to abstain at, each row repeats it as
+``abstain_below`` or ``abstain_above``, to be read beside its confidence or its interval.
 
 JSON carries the shortest text that reads back as the same float64.
 """
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from aforo.contracts.explanation import Explanation
 from aforo.contracts.prediction import PredictionContract
-from aforo.export.answering import LOW_CONFIDENCE, NOT_FINITE, chosen
+from aforo.export.answering import LOW_CONFIDENCE, NOT_FINITE, WIDE_INTERVAL, chosen
 
 Prediction = Any
 """One row's answer: a struct made for the contract, ready to be encoded."""
@@ -51,6 +52,7 @@ class Answers:
                     ("interval", self._interval | None),
                     ("abstained", bool, False),
                     ("abstain_reason", str | None, None),
+                    *([] if contract.abstain_above is None else [("abstain_above", float, contract.abstain_above)]),
                 ],
                 gc=False,
             )
@@ -71,6 +73,7 @@ class Answers:
                     ("confidence", float | None),
                     ("abstained", bool, False),
                     ("abstain_reason", str | None, None),
+                    *([] if contract.abstain_below is None else [("abstain_below", float, contract.abstain_below)]),
                 ],
                 gc=False,
             )
@@ -127,11 +130,14 @@ class Answers:
 
     def _regressions(self, outputs: Mapping[str, NDArray[np.float64]]) -> list[Prediction]:
         row, interval = self._regression, self._interval
+        widest = math.inf if self._contract.abstain_above is None else self._contract.abstain_above
         table = np.concatenate([outputs["value"], outputs["interval"]], axis=1)
         predictions = []
         for (value, lower, upper), finite in zip(table.tolist(), np.isfinite(table).all(axis=1).tolist(), strict=True):
-            if finite:
-                predictions.append(row(value, interval(lower, upper)))
-            else:
+            if not finite:
                 predictions.append(row(None, None, True, NOT_FINITE))
+            elif upper - lower > widest:
+                predictions.append(row(None, interval(lower, upper), True, WIDE_INTERVAL))
+            else:
+                predictions.append(row(value, interval(lower, upper)))
         return predictions

@@ -217,6 +217,9 @@ def _prediction_schema(contract: PredictionContract) -> Json:
             "label": {"enum": [*contract.classes, None], "description": "`null` where the model abstains."},
             "confidence": {"type": ["number", "null"], "description": "The highest probability."},
         }
+    for name, bound in (("abstain_below", contract.abstain_below), ("abstain_above", contract.abstain_above)):
+        if bound is not None:
+            abstains[name] = {"const": bound, "description": "The bound of the contract that decided it."}
     properties = {**own, **abstains}
     return _open({**properties, "explanation": _explanation_schema(contract)}, list(properties))
 

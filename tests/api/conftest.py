@@ -349,6 +349,7 @@ def shared_registry(tmp_path_factory: pytest.TempPathFactory) -> LocalRegistry:
     registry.add("outcome", "1", task="multiclass")
     registry.point("outcome", champion="1")
     registry.add("minutes", "1", task="regression", target_unit="min")
+    registry.add("minutes", "2", task="regression", target_unit="min", abstain_above=1.5)
     registry.point("minutes", champion="1")
     registry.synced(time.time())
     return registry

@@ -118,6 +118,20 @@ def test_a_model_abstains_where_its_highest_probability_is_below_the_contracts_b
     assert (uncertain["label"], uncertain["abstained"]) == (None, True)
     assert uncertain["abstain_reason"] == "low_confidence"
     assert uncertain["probabilities"] == {"no": 0.5, "yes": 0.5}
+    assert (certain["abstain_below"], uncertain["abstain_below"]) == (0.8, 0.8)
+    assert uncertain["confidence"] < uncertain["abstain_below"] <= certain["confidence"]
+
+
+def test_a_regression_abstains_where_its_interval_is_wider_than_the_contracts_bound(client, row):
+    (prediction,) = client.post("/models/minutes/versions/2/predict", json={"rows": [row]}).json()["predictions"]
+
+    assert prediction == {
+        "value": None,
+        "interval": {"lower": 1.5, "upper": 3.5},
+        "abstained": True,
+        "abstain_reason": "wide_interval",
+        "abstain_above": 1.5,
+    }
 
 
 def test_an_integral_float_is_an_integer(client, row):

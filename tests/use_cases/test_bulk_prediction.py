@@ -69,6 +69,7 @@ def test_classes_have_their_probabilities_and_label(
     found = answers(tmp_path / "out").head(50)
     assert found.columns[:2] == ["row", "diagnosis"]
     assert found.get_column("label").to_list() == [each["label"] for each in asked]
+    assert found.get_column("abstain_reason").to_list() == [each["abstain_reason"] for each in asked]
     for label in asked[0]["probabilities"]:
         expected = [each["probabilities"][label] for each in asked]
         assert found.get_column(f"probability_{label}").to_list() == expected

@@ -82,9 +82,51 @@ def test_api_pyfunc_and_graph_give_the_same_answers_bit_for_bit(
 
     assert response.status_code == 200, response.text
     assert np.array_equal(numbers_of(response.json()["predictions"]), by_graph)
-    assert np.array_equal(answered.drop(columns="label", errors="ignore").to_numpy(dtype=np.float64), by_graph)
-    if "label" in answered:
-        assert [p["label"] for p in response.json()["predictions"]] == answered["label"].tolist()
+    words = ["label", "abstain_reason"]
+    assert np.array_equal(answered.drop(columns=words, errors="ignore").to_numpy(dtype=np.float64), by_graph)
+    for word in set(words) & set(answered.columns):
+        told = [None if missing else text for text, missing in zip(answered[word], answered[word].isna(), strict=True)]
+        assert [p[word] for p in response.json()["predictions"]] == told
+
+
+def test_the_bound_to_abstain_at_is_chosen_on_the_validation_part_and_served(trained: Home, served: httpx.Client):
+    split = SplitManifest.model_validate(trained.manifest("split", "breast_cancer"))
+    use_case, graph = trained.use_case("breast_cancer"), judged_graph(trained, "breast_cancer")
+    parts = Parts.load(split, trained.platform)
+    sure = {
+        part: run_predictor(graph, use_case, parts.of(part))["probabilities"].max(axis=1)
+        for part in ("validation", "test")
+    }
+    report = json.loads(trained.platform.store.read(trained.manifest("evaluate", "breast_cancer")["report"]))
+    bound = report["abstention"]["below"]
+    rows = frozen_rows(trained, "breast_cancer").select([column.name for column in use_case.inputs]).to_dicts()
+    predictions = served.post("/models/breast_cancer/predict", json={"rows": rows}).json()["predictions"]
+
+    # Nine tenths of the validation rows are as sure, and no fewer.
+    assert bound in sure["validation"]
+    assert np.mean(sure["validation"] > bound) < 0.9 <= np.mean(sure["validation"] >= bound)
+    assert [p["abstained"] for p in predictions] == (sure["test"] < bound).tolist()
+    assert {p["abstain_below"] for p in predictions} == {bound}
+    assert {p["abstain_reason"] for p in predictions if p["abstained"]} <= {"low_confidence"}
+    assert report["abstention"]["coverage"]["value"] == pytest.approx(np.mean(sure["test"] >= bound))
+    assert [rule["passed"] for rule in report["rules"] if rule["name"] == "abstention"] == [True]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_explanation_of_the_champion_adds_up_and_is_within_its_errors_of_another(
+    trained: Home, served: httpx.Client, name: str
+):
+    inputs = [column.name for column in trained.use_case(name).inputs]
+    rows = frozen_rows(trained, name).select(inputs).head(3).to_dicts()
+    plain = served.post(f"/models/{name}/predict", json={"rows": rows}).json()["predictions"]
+    found = served.post(f"/models/{name}/predict", json={"rows": rows, "explain": True}).json()["predictions"]
+
+    for prediction, without in zip(found, plain, strict=True):
+        why = prediction.pop("explanation")
+        assert prediction == without
+        assert why["baseline"] + sum(why["contributions"].values()) == pytest.approx(why["output"], abs=1e-9)
+        assert list(why["contributions"]) == inputs
+        assert (why["permutations"] is None) == (len(inputs) <= 8)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -40,7 +40,9 @@ class PredictionContract(Specification):
     threshold
         Binary: the positive class is answered from this probability on.
     abstain_below
-        Abstain where the highest probability is below this confidence; ``None`` for never.
+        Classes: abstain where the highest probability is below this confidence; ``None`` for never.
+    abstain_above
+        Regression: abstain where the interval is wider than this, in the target's unit; ``None`` for never.
     coverage
         Regression: the share (0-1) of true values that the interval is meant to hold.
     """
@@ -53,7 +55,13 @@ class PredictionContract(Specification):
     classes: tuple[str, ...] = ()
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
     abstain_below: Annotated[float, Field(ge=0, le=1)] | None = None
+    abstain_above: Annotated[float, Field(gt=0)] | None = None
     coverage: Annotated[float, Field(gt=0, lt=1)] | None = None
+
+    @property
+    def may_abstain(self) -> bool:
+        """Whether the use case asks for abstention; a row whose outputs are not finite abstains in any case."""
+        return self.abstain_below is not None or self.abstain_above is not None
 
     @model_validator(mode="after")
     def _classes_fit_the_task(self) -> Self:

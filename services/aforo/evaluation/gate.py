@@ -46,6 +46,7 @@ from aforo.contracts.specification import Specification
 from aforo.contracts.table import TableContract
 from aforo.errors import UseCaseError
 from aforo.evaluation import rules as ask
+from aforo.evaluation.abstention import Abstention, keeps_its_word
 from aforo.evaluation.answers import Answers
 from aforo.evaluation.behaviour import BehaviourFinding, BehaviourSpec
 from aforo.evaluation.behaviour.rule import Finding
@@ -143,6 +144,8 @@ class GateReport(Specification):
     slice_search: SliceSearch | None = None
     risk_coverage: RiskCoverage | None = None
     """What abstaining gains; ``None`` for a regression."""
+    abstention: Abstention | None = None
+    """When the candidate abstains; ``None`` where the use case does not ask for it."""
     fairness: tuple[CutRates, ...] = ()
     """How groups of people are answered, cut by cut; empty where no sensitive column is declared."""
     mitigation: tuple[Mitigation, ...] = ()
@@ -185,6 +188,7 @@ def judge(
     subject: Subject | None = None,
     calibration: Subject | None = None,
     fairness: FairnessSpec | None = None,
+    abstention: Abstention | None = None,
     explained: ExplainedRows | None = None,
     seed: int = 0,
 ) -> GateReport:
@@ -206,6 +210,8 @@ def judge(
         The same with the rows it was calibrated on, on which thresholds may be chosen.
     fairness
         The groups of people to look at.
+    abstention
+        When the candidate abstains, if the use case asks for that; the test part has to bear it out.
     explained
         What the candidate goes by; it decides nothing.
 
@@ -249,6 +255,8 @@ def judge(
         risk = risk_coverage(candidate, clusters, max_risk=max_risk, confidence=evaluation.bootstrap.confidence)
         if gate.sure_answers is not None:
             rules.append(sure_answers(risk, gate.sure_answers))
+    if abstention is not None:
+        rules.append(keeps_its_word(abstention))
     failed = [rule for rule in rules if not rule.passed]
     return GateReport(
         verdict=_verdict(failed, gate),
@@ -262,6 +270,7 @@ def judge(
         protected_slices=asked.protected_slices,
         slice_search=asked.slice_search,
         risk_coverage=risk,
+        abstention=abstention,
         fairness=asked.fairness,
         mitigation=asked.mitigation,
         explained=explained,

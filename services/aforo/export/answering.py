@@ -10,9 +10,11 @@ import numpy.typing as npt
 from aforo.contracts.prediction import PredictionContract
 
 LOW_CONFIDENCE = "low_confidence"
+WIDE_INTERVAL = "wide_interval"
 NOT_FINITE = "not_finite"
 ABSTAIN_REASONS = {
     LOW_CONFIDENCE: "the highest probability is below the contract's abstain_below",
+    WIDE_INTERVAL: "the interval is wider than the contract's abstain_above",
     NOT_FINITE: "the row's numbers are so large that the outputs are not finite",
 }
 
@@ -44,12 +46,17 @@ def answer_columns(outputs: Mapping[str, npt.NDArray[np.float64]], contract: Pre
     dict
         Classes: ``probability_<class>`` for each, and ``label``. Regression: ``value``, ``lower``, ``upper``.
         Both: ``abstain_reason``, one of `ABSTAIN_REASONS`; ``None`` with an answer. A row that abstains has no label,
-        and one whose outputs are not finite has NaN.
+        or NaN for its value, and one whose outputs are not finite has NaN throughout.
     """
     if contract.task == "regression":
         table = np.concatenate([outputs["value"], outputs["interval"]], axis=1)
         answers: Answers = dict(zip(("value", "lower", "upper"), table.T, strict=True))
-        abstains = {NOT_FINITE: ~np.isfinite(table).all(axis=1)}
+        unknown = ~np.isfinite(table).all(axis=1)
+        abstains = {NOT_FINITE: unknown}
+        if contract.abstain_above is not None:
+            wide = ~unknown & (table[:, 2] - table[:, 1] > contract.abstain_above)
+            abstains[WIDE_INTERVAL] = wide
+            answers["value"] = np.where(wide, np.nan, table[:, 0])
     else:
         table = outputs["probabilities"]
         answers = {f"probability_{label}": table[:, k] for k, label in enumerate(contract.classes)}

@@ -49,7 +49,8 @@ class PyfuncPredictor:
         -------
         pandas.DataFrame
             Classes: ``probability_<class>`` for each, and ``label``, which is missing where the model abstains.
-            Regression: ``value``, ``lower``, ``upper``.
+            Regression: ``value``, ``lower``, ``upper``. Both, where the use case asks for abstention:
+            ``abstain_reason``, missing with an answer.
 
         Raises
         ------
@@ -62,7 +63,8 @@ class PyfuncPredictor:
         contract = self.bundle.contract
         outputs = self.bundle.predictor.run(columns_of_frame(frame, contract))
         answers = answer_columns(outputs, contract)
-        answers.pop("abstain_reason")
+        if not contract.may_abstain:
+            answers.pop("abstain_reason")
         return pd.DataFrame(answers, index=frame.index)
 
 

@@ -92,7 +92,9 @@ def signature_of(contract: PredictionContract) -> ModelSignature:
         outputs = [ColSpec("double", name) for name in ("value", "lower", "upper")]
     else:
         outputs = [ColSpec("double", f"probability_{label}") for label in contract.classes]
-        outputs.append(ColSpec("string", "label"))
+        outputs.append(ColSpec("string", "label", required=not contract.may_abstain))
+    if contract.may_abstain:
+        outputs.append(ColSpec("string", "abstain_reason", required=False))
     signature = ModelSignature(Schema(inputs), Schema(outputs))
     # MLflow's own check of a signature drops unknown columns with a warning and refuses whole numbers for decimals.
     # With this mark, which it writes into the model, it leaves the check to the model, and the model has the contract.

@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from aforo.contracts.explanation import Background
-from aforo.contracts.prediction import Lineage
+from aforo.contracts.prediction import Lineage, PredictionContract
 from aforo.contracts.run import (
     CalibrateManifest,
     EvaluateManifest,
@@ -24,6 +24,7 @@ from aforo.contracts.run import (
 )
 from aforo.errors import DataError
 from aforo.evaluation import Answers, GateReport, judge
+from aforo.evaluation.abstention import Abstention, abstention
 from aforo.evaluation.explained import explain_rows
 from aforo.evaluation.fairness import Representation
 from aforo.evaluation.report import ModelCard, render
@@ -90,20 +91,22 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> EvaluateManif
     graph = platform.runs.read_bytes(chosen.predictor)
     predictor = GraphPredictor(graph, use_case.contract)
     background = choose_background(predictor, parts.of("train"), trained.seed)
-    report = _judge(use_case, trained, predictor, background, measured, parts.of("calibration"))
+    abstains = _abstention(use_case, trained, predictor, parts, measured)
+    contract = _contract(use_case, abstains)
+    report = _judge(use_case, trained, predictor, background, abstains, measured, parts.of("calibration"))
     tracked = platform.tracker.reopen(trained.mlflow_run_id)
     written = report.to_json()
     pictures = _record(use_case, trained, measured, report, tracked, platform)
     lineage = _lineage(use_case, run_key, trained, platform)
     represented = _represented(use_case, run_key, platform)
-    page = render(report, _card(use_case, lineage, split, trained, calibrated, represented), pictures)
+    page = render(report, _card(use_case, contract, lineage, split, trained, calibrated, represented), pictures)
     tracked.log_file("gate/report.html", page)
     tracked.log_file("gate/report.json", written)
     tracked.set_tags({"verdict": report.verdict, "mlflow.note.content": _note(use_case, trained, report)})
     key = platform.runs.write_bytes(platform.runs.key(use_case.name, run_key, "evaluate", "report.json"), written)
     platform.runs.write_bytes(platform.runs.key(use_case.name, run_key, "evaluate", "report.html"), page)
     attachments = {REPORT: written, REPORT_PAGE: page, BACKGROUND: background.model_dump_json().encode()}
-    version = _register(use_case, lineage, trained, graph, measured, report, attachments, tracked, platform)
+    version = _register(use_case, contract, lineage, trained, graph, measured, report, attachments, tracked, platform)
     tracked.finish()
     for reason in report.reasons:
         logger.info(reason, extra={"verdict": report.verdict})
@@ -174,11 +177,38 @@ def _answers_of(version: str, use_case: UseCase, table: pl.DataFrame, platform: 
         return Answers.of(bundle.contract, use_case.targets(table), run_in_pieces(bundle.predictor, table))
 
 
+def _abstention(
+    use_case: UseCase, trained: TrainManifest, predictor: GraphPredictor, parts: Parts, measured: Measured
+) -> Abstention | None:
+    """Return when the candidate abstains, chosen on the validation part; ``None`` where that is not asked for."""
+    if use_case.task.abstain is None:
+        return None
+    validation = parts.of("validation")
+    answers = Answers.of(use_case.contract, use_case.targets(validation), run_in_pieces(predictor, validation))
+    return abstention(
+        use_case.task.abstain,
+        answers,
+        measured.calibrated[trained.chosen],
+        validation_groups=groups_of(use_case, validation),
+        groups=groups_of(use_case, measured.table),
+        spec=use_case.evaluation.bootstrap,
+        seed=trained.seed,
+    )
+
+
+def _contract(use_case: UseCase, abstains: Abstention | None) -> PredictionContract:
+    """Return the contract, with the bound that was chosen."""
+    if abstains is None:
+        return use_case.contract
+    return use_case.contract.model_copy(update={"abstain_below": abstains.below, "abstain_above": abstains.above})
+
+
 def _judge(
     use_case: UseCase,
     trained: TrainManifest,
     predictor: GraphPredictor,
     background: Background,
+    abstains: Abstention | None,
     measured: Measured,
     calibration: pl.DataFrame,
 ) -> GateReport:
@@ -215,6 +245,7 @@ def _judge(
         subject=subject,
         calibration=asked_about(calibration),
         fairness=use_case.fairness,
+        abstention=abstains,
         explained=explained,
         seed=trained.seed,
     )
@@ -288,6 +319,7 @@ def _represented(use_case: UseCase, run_key: RunKey, platform: Platform) -> tupl
 
 def _card(
     use_case: UseCase,
+    contract: PredictionContract,
     lineage: Lineage,
     split: SplitManifest,
     trained: TrainManifest,
@@ -299,7 +331,7 @@ def _card(
         owner=use_case.owner,
         description=use_case.description,
         limits=use_case.limits,
-        contract=use_case.contract,
+        contract=contract,
         lineage=lineage,
         parts=split.parts,
         trained=trained.candidates,
@@ -310,6 +342,7 @@ def _card(
 
 def _register(
     use_case: UseCase,
+    contract: PredictionContract,
     lineage: Lineage,
     trained: TrainManifest,
     graph: bytes,
@@ -324,7 +357,7 @@ def _register(
         write_bundle(
             folder,
             graph=graph,
-            contract=use_case.contract,
+            contract=contract,
             golden=choose_golden_rows(use_case, graph, measured.table),
             lineage=lineage,
             candidate=trained.chosen,

@@ -83,9 +83,10 @@ class ScoringExchange:
 
 def record(prediction: Prediction, contract: PredictionContract) -> dict[str, Any]:
     """Return one prediction as a flat record, column by column what ``mlflow.pyfunc`` gives."""
+    reason = {"abstain_reason": prediction.abstain_reason} if contract.may_abstain else {}
     if contract.task == "regression":
         lower, upper = msgspec.structs.astuple(prediction.interval) if prediction.interval else (None, None)
-        return {"value": prediction.value, "lower": lower, "upper": upper}
+        return {"value": prediction.value, "lower": lower, "upper": upper, **reason}
     probabilities = (
         msgspec.structs.astuple(prediction.probabilities)
         if prediction.probabilities
@@ -94,6 +95,7 @@ def record(prediction: Prediction, contract: PredictionContract) -> dict[str, An
     return {
         **{f"probability_{name}": value for name, value in zip(contract.classes, probabilities, strict=True)},
         "label": prediction.label,
+        **reason,
     }
 
 

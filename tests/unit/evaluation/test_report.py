@@ -9,6 +9,7 @@ import pytest
 from aforo.contracts.prediction import Lineage
 from aforo.contracts.run import CalibratedCandidate, CandidateSummary, PartSummary
 from aforo.evaluation import BootstrapSpec, GateReport
+from aforo.evaluation.abstention import Abstain, abstention
 from aforo.evaluation.explained import explain_rows
 from aforo.evaluation.fairness import FairnessSpec, group_rates, mitigate, represent
 from aforo.evaluation.report import ModelCard, render
@@ -129,6 +130,18 @@ def test_what_the_model_goes_by_is_on_the_page(large_shop, promoted: GateReport,
     assert "exact; columns that are left out" in text
     assert b'href="#explained"' in page
     assert b'href="#explained"' not in render(promoted, card(large_shop), {})
+
+
+def test_when_the_model_abstains_is_on_the_page(large_shop, promoted: GateReport):
+    answers = large_shop.subject(large_shop.right).answers()
+    found = abstention(Abstain(coverage=0.8), answers, answers, spec=BootstrapSpec(resamples=100), seed=1)
+    contract = large_shop.subject(large_shop.right).contract.model_copy(update={"abstain_below": found.below})
+    page = render(promoted.model_copy(update={"abstention": found}), card(large_shop, contract=contract), {})
+
+    text = "\n".join(Text(page).lines)
+    assert f"The model abstains below a confidence of {found.below:.4g}, chosen on 3,000 rows of the validation" in text
+    assert f"for answering 80.0% of the rows. It answers {found.validation_coverage:.1%} of these" in text
+    assert "The model never abstains" not in text
 
 
 def test_texts_from_data_cannot_become_markup(large_shop, promoted: GateReport):

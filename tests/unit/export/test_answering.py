@@ -6,7 +6,7 @@ import numpy as np
 
 from aforo.contracts.prediction import PredictionContract
 from aforo.contracts.table import ColumnContract
-from aforo.export.answering import LOW_CONFIDENCE, NOT_FINITE, answer_columns
+from aforo.export.answering import LOW_CONFIDENCE, NOT_FINITE, WIDE_INTERVAL, answer_columns
 
 HOUR = ColumnContract(name="hour", type="integer", role="feature")
 
@@ -38,6 +38,17 @@ def test_a_regression_that_is_not_finite_abstains() -> None:
     answers = listed({"value": [[np.inf], [1.0]], "interval": [[0.0, np.inf], [0.0, 2.0]]}, asked)
 
     assert answers["abstain_reason"] == [NOT_FINITE, None]
+
+
+def test_a_regression_abstains_from_an_interval_wider_than_its_bound() -> None:
+    asked = contract(task="regression", classes=(), abstain_above=3.0)
+
+    answers = listed({"value": [[3.0], [1.0]], "interval": [[2.0, 5.0], [0.0, 3.5]]}, asked)
+
+    assert answers["abstain_reason"] == [None, WIDE_INTERVAL]
+    assert answers["value"][0] == 3.0
+    assert np.isnan(answers["value"][1])
+    assert (answers["lower"], answers["upper"]) == ([2.0, 0.0], [5.0, 3.5])
 
 
 def test_a_binary_label_follows_the_contracts_threshold() -> None:

@@ -134,6 +134,15 @@ def test_a_regression_is_recorded_with_its_interval():
     assert table["outputs"].to_list() == [outputs]
 
 
+def test_the_bound_that_an_abstaining_version_repeats_is_its_contracts_and_not_stored_with_each_row():
+    repeated = {**prediction(), "abstain_below": 0.8}
+    abstains = CONTRACT.model_copy(update={"abstain_below": 0.8})
+    segment = segment_of(line(rows=[ROW], predictions=[repeated]), contract=abstains)
+
+    assert segment.table["outputs"].to_list() == [prediction()]
+    assert segment.header.contract.abstain_below == 0.8
+
+
 def test_entities_stand_beside_their_rows_and_are_null_without():
     table = segment_of(line("a", rows=[ROW, ROW], entities=["e1", "e2"]), line("b")).table
 

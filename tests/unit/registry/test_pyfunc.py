@@ -15,6 +15,7 @@ from aforo.contracts.table import ColumnContract
 from aforo.errors import BundleRefused, DataError
 from aforo.registry.bundle import read_bundle
 from aforo.registry.pyfunc import PyfuncPredictor, _load_pyfunc, columns_of_frame
+from aforo.registry.registration import signature_of
 
 if TYPE_CHECKING:
     from conftest import World
@@ -51,6 +52,22 @@ def test_the_champion_is_loaded_by_its_alias_and_takes_a_data_frame(world: World
     assert answers["probability_no"].to_numpy() == pytest.approx([0.3604757, 0.1407651], abs=1e-6)
     assert answers["label"].tolist() == ["yes", "yes"]
     assert answers.index.tolist() == ["x", "y"]
+
+
+def test_where_abstention_is_asked_for_its_reason_is_a_column(
+    predictor: PyfuncPredictor, tmp_path: Path, bundle_writer: Callable[..., BundleManifest]
+):
+    contract = predictor.bundle.contract.model_copy(update={"abstain_below": 0.8})
+    bundle_writer(tmp_path / "abstains", contract=contract)
+    answers = PyfuncPredictor(read_bundle(tmp_path / "abstains", KEY)).predict(frame())
+
+    # 0.6395 and 0.8592, as above.
+    assert answers.loc[0, "abstain_reason"] == "low_confidence"
+    assert answers.loc[1, "label"] == "yes"
+    assert answers[["label", "abstain_reason"]].isna().to_numpy().tolist() == [[True, False], [False, True]]
+    columns = {column.name: column.required for column in signature_of(contract).outputs}
+    assert list(columns) == list(answers.columns)
+    assert (columns["label"], columns["abstain_reason"]) == (False, False)
 
 
 @pytest.mark.usefixtures("signing_key_in_place")

@@ -164,6 +164,16 @@ def test_the_digest_is_of_the_meaning_and_not_of_the_text(tmp_path: Path):
         ({"task": {"kind": "binary", "classes": ["a", "b", "c"]}}, "task.classes names 3 classes; the target has 2"),
         ({"data": with_target(type="string")}, "target 'sold' does not say which classes there are"),
         ({"data": with_target(type="integer", minimum=0, maximum=2)}, "a binary task has two classes; target 'sold'"),
+        ({"task": {"kind": "binary", "abstain": {}}}, "task.abstain: abstain asks for one of max_risk, coverage and"),
+        (
+            {"task": {"kind": "binary", "abstain": {"max_width": 2}}},
+            "task.abstain of a binary asks for max_risk or cov",
+        ),
+        (
+            {"task": {"kind": "binary", "abstain_below": 0.8, "abstain": {"coverage": 0.9}}},
+            "abstain_below states what abstain would choose",
+        ),
+        ({"task": {"kind": "regression", "abstain_below": 0.8}}, "abstain_below is a probability"),
         ({"seed": "lucky"}, "seed: Input should be a valid integer"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
