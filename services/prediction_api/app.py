@@ -107,7 +107,9 @@ def _api(
 ) -> FastAPI:
     # FastAPI's own page takes its scripts from another host: it stays blank where the internet is not reached.
     app = FastAPIOffline(title=TITLE, version="1", redirect_slashes=False, redoc_url=None)
-    app.include_router(page_routes(models, challenging, traffic, _needs_key(keys, "predict")))
+    app.include_router(
+        page_routes(models, challenging, traffic, _needs_key(keys, "predict"), lambda: states.publish(models, metrics))
+    )
     app.include_router(_health_routes(models))
     app.include_router(_model_routes(models, keys, states))
     app.include_router(trial_routes(models, challenging, _needs_key(keys, "admin")))

@@ -68,6 +68,7 @@ class Traffic:
         self._path = folder / "traffic.json"
         self._states = states
         self._now = now
+        self._began = int(now())
         self._minute = 0
 
     def tend(self) -> None:
@@ -76,7 +77,9 @@ class Traffic:
         if minute == self._minute:
             return
         self._minute = minute
-        kept = [*self._kept(), [int(self._now()), self._totals()]][-_MINUTES:]
+        kept = self._kept()
+        if self._path.exists():
+            kept = [*kept, [int(self._now()), self._totals()]][-_MINUTES:]
         partial = self._path.with_suffix(".partial")
         partial.write_text(json.dumps(kept), encoding="utf-8")
         partial.replace(self._path)
@@ -104,7 +107,8 @@ class Traffic:
         try:
             kept: list[Any] = json.loads(self._path.read_bytes())
         except FileNotFoundError:
-            return []
+            # Nothing was answered when the service began, whichever worker was the first to answer since.
+            return [[self._began, {}]]
         return kept
 
     def _totals(self) -> Totals:

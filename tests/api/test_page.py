@@ -36,7 +36,6 @@ def test_the_overview_says_what_is_served_and_how_it_does(registry, run_service,
         for _ in range(3):
             client.post("/models/flight_delay/predict", json={"rows": [row]})
         client.post("/models/flight_delay/predict", json={"rows": []})
-        client.get("/metrics")  # publishes the counts
         client.put("/models/flight_delay/trial", json={"shadow": True})
         overview = client.get("/overview").json()
     (model,) = overview["models"]
@@ -104,6 +103,18 @@ def test_each_minute_has_what_all_workers_answered_in_it(traffic, states, clock)
 
     assert [(minute.requests, minute.errors) for minute in hour.minutes] == [(6, 1), (8, 1), (1, 1)]
     assert (hour.requests, hour.errors, hour.seconds) == (15, 3, 180)
+
+
+def test_what_another_worker_answered_before_the_first_look_is_in_the_last_hour(traffic, states, clock):
+    states.answered(1, requests=3)
+    before = traffic.last_hour("flight_delay")
+    traffic.tend()
+    clock[0] += 61
+    traffic.tend()
+    after = traffic.last_hour("flight_delay")
+
+    assert (before.requests, after.requests) == (3, 3)
+    assert sum(minute.requests for minute in after.minutes) == 3
 
 
 def test_what_is_older_than_an_hour_is_let_go(traffic, states, clock):

@@ -6,6 +6,7 @@ with the visitor's own key where keys are on. Nothing is loaded from anywhere el
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +54,17 @@ class Overview(BaseModel):
     warnings: list[str]
 
 
-def page_routes(models: ServedModels, challenging: Challenging, traffic: Traffic, keyed: Any) -> APIRouter:
+def page_routes(
+    models: ServedModels, challenging: Challenging, traffic: Traffic, keyed: Any, publish: Callable[[], None]
+) -> APIRouter:
     """Return the routes.
 
     Parameters
     ----------
     keyed
         The dependency that admits keys with the scope ``predict``.
+    publish
+        Tells the other workers, and the sums of the last hour, what this one has counted up to now.
     """
     router = APIRouter()
 
@@ -79,6 +84,7 @@ def page_routes(models: ServedModels, challenging: Challenging, traffic: Traffic
 
     @router.get("/overview", tags=["models"], summary="What is served, and how it does", dependencies=[keyed])
     async def overview() -> Overview:
+        publish()
         shown = [
             ModelOverview(
                 name=name,
