@@ -23,6 +23,7 @@ from aforo.data.ingestion import DataSpec
 from aforo.data.splits import SplitSpec
 from aforo.errors import UseCaseError
 from aforo.evaluation.abstention import Abstain
+from aforo.evaluation.costs import Costs
 from aforo.evaluation.evaluate import EvaluationSpec
 from aforo.evaluation.fairness import FairnessSpec
 from aforo.evaluation.gate import GateSpec
@@ -82,6 +83,8 @@ class UseCase(Header):
         What the model must not be used for, a sentence each; they are in its report.
     fairness
         The sensitive columns, whose groups are looked at before and after training.
+    costs
+        What each mistake costs: true class to answered class to cost.
     """
 
     description: str = ""
@@ -96,6 +99,7 @@ class UseCase(Header):
     calibration: CalibrationSpec = CalibrationSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     fairness: FairnessSpec | None = None
+    costs: Costs | None = None
     gate: GateSpec = GateSpec()
 
     _folder: Path = PrivateAttr(default=Path())
@@ -258,7 +262,9 @@ class UseCase(Header):
     def _gate_can_be_asked(self) -> Self:
         if self.fairness is not None:
             self.fairness.check(self.data)
-        self.gate.check(self.data, self.contract, self.fairness)
+        if self.costs is not None:
+            self.costs.check(self.contract)
+        self.gate.check(self.data, self.contract, self.fairness, self.costs)
         return self
 
 

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from aforo.evaluation import EvaluationSpec, GateSpec
+from aforo.evaluation.costs import Costs
 from aforo.evaluation.fairness import FairnessSpec
 from aforo.models.calibration import CalibrationSpec
 
@@ -18,6 +19,7 @@ SECTIONS = {
     "evaluation": EvaluationSpec,
     "calibration": CalibrationSpec,
     "fairness": FairnessSpec,
+    "costs": Costs,
 }
 
 

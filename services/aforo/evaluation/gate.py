@@ -53,10 +53,12 @@ from aforo.evaluation.behaviour.rule import Finding
 from aforo.evaluation.bootstrap import Interval
 from aforo.evaluation.clusters import Clusters
 from aforo.evaluation.confidence import RiskCoverage, SureAnswers, risk_coverage, sure_answers
+from aforo.evaluation.costs import Costs, Economy, Worth, price, worth
 from aforo.evaluation.evaluate import Comparison, EvaluationSpec, compare
 from aforo.evaluation.explained import ExplainedRows
 from aforo.evaluation.fairness import CutRates, Fair, FairnessSpec, Mitigation, fair, group_rates, mitigate
 from aforo.evaluation.metrics import MetricName
+from aforo.evaluation.paired import PairedTests, paired_tests
 from aforo.evaluation.reliability import ClassCalibration, class_calibration
 from aforo.evaluation.rules import (
     BASELINE,
@@ -87,21 +89,30 @@ class GateSpec(Specification):
     no_weak_slice: NoWeakSlice | None = None
     sure_answers: SureAnswers | None = None
     fair: Fair | None = None
+    worth: Worth | None = None
     ask: tuple[str, ...] = ()
     """Outcomes, by name, that are left to a person when they fail and no other does."""
 
     @property
     def needs_a_predictor(self) -> bool:
         """Whether a rule asks for more than the answers: for the raw rows, or for a predictor to ask about others."""
-        return bool(self.behaviour or self.not_worse_on_slices or self.no_weak_slice or self.fair)
+        return bool(self.behaviour or self.not_worse_on_slices or self.no_weak_slice or self.fair or self.worth)
 
-    def check(self, table: TableContract, contract: PredictionContract, fairness: FairnessSpec | None = None) -> None:
-        """Refuse what cannot be asked of this table, predictor and groups of people, with a ValueError."""
+    def check(
+        self,
+        table: TableContract,
+        contract: PredictionContract,
+        fairness: FairnessSpec | None = None,
+        costs: Costs | None = None,
+    ) -> None:
+        """Refuse what cannot be asked of this table, predictor, groups of people and costs, with a ValueError."""
         if unknown := [name for name in self.ask if name not in self._outcomes()]:
             raise ValueError(
                 f"gate.ask names {', '.join(unknown)}, and no rule here ends under that name; "
                 f"there are {', '.join(self._outcomes())}"
             )
+        if self.worth is not None and costs is None:
+            raise ValueError("gate.worth asks what answers cost; say so in the section `costs`")
         if self.fair is not None:
             self.fair.check(fairness, contract)
         if self.sure_answers is not None and contract.task == "regression":
@@ -152,6 +163,10 @@ class GateReport(Specification):
     """What group thresholds would cost; empty but for a binary task."""
     explained: ExplainedRows | None = None
     """What the candidate goes by."""
+    paired: tuple[PairedTests, ...] = ()
+    """Candidate against champion and baseline, where rows are taken as independent; empty for a regression."""
+    economy: Economy | None = None
+    """What the predictors' answers cost; ``None`` where no costs are declared."""
     improvements: dict[str, Interval]
     """Over baseline and champion, in the primary metric; positive is better."""
     metrics: dict[str, dict[str, Interval]]
@@ -188,6 +203,7 @@ def judge(
     subject: Subject | None = None,
     calibration: Subject | None = None,
     fairness: FairnessSpec | None = None,
+    costs: Costs | None = None,
     abstention: Abstention | None = None,
     explained: ExplainedRows | None = None,
     seed: int = 0,
@@ -210,6 +226,8 @@ def judge(
         The same with the rows it was calibrated on, on which thresholds may be chosen.
     fairness
         The groups of people to look at.
+    costs
+        What each mistake costs; it takes the classes' names, and so the subject, to read them.
     abstention
         When the candidate abstains, if the use case asks for that; the test part has to bear it out.
     explained
@@ -245,6 +263,8 @@ def judge(
         asked = _ask(gate, subject, predictors, measured, primary)
         if fairness is not None:
             _look_at_groups(asked, gate.fair, fairness, subject, calibration, candidate, measured)
+        if costs is not None:
+            _price(asked, gate.worth, costs, subject, calibration, predictors, measured)
         rules.extend(asked.rules)
     elif gate.needs_a_predictor:
         raise ValueError(f"{use_case}: the gate asks about raw rows, and there is no predictor to ask")
@@ -274,6 +294,8 @@ def judge(
         fairness=asked.fairness,
         mitigation=asked.mitigation,
         explained=explained,
+        paired=_paired(predictors, evaluation),
+        economy=asked.economy,
         improvements={
             other: measured.improvement(CANDIDATE, other, primary)
             for other in (BASELINE, CHAMPION)
@@ -307,6 +329,7 @@ class _Asked:
     slice_search: SliceSearch | None = None
     fairness: tuple[CutRates, ...] = ()
     mitigation: tuple[Mitigation, ...] = ()
+    economy: Economy | None = None
 
 
 def _ask(
@@ -346,3 +369,33 @@ def _look_at_groups(
         asked.rules.extend(fair(asked.fairness, rule))
     if calibration is not None and candidate.task == "binary":
         asked.mitigation = mitigate(subject, calibration, fairness, bootstrap)
+
+
+def _price(
+    asked: _Asked,
+    rule: Worth | None,
+    costs: Costs,
+    subject: Subject,
+    calibration: Subject | None,
+    predictors: Mapping[str, Answers],
+    measured: Comparison,
+) -> None:
+    matrix = costs.matrix(subject.contract.classes)
+    known = None if calibration is None else calibration.answers()
+    clusters, bootstrap = subject.clusters, measured.spec.bootstrap
+    asked.economy = price(predictors, matrix, clusters, bootstrap, measured.seed, known)
+    if rule is not None:
+        asked.rules.append(worth(asked.economy, rule))
+
+
+def _paired(predictors: Mapping[str, Answers], evaluation: EvaluationSpec) -> tuple[PairedTests, ...]:
+    candidate, bootstrap = predictors[CANDIDATE], evaluation.bootstrap
+    if candidate.task == "regression":
+        return ()
+    return tuple(
+        paired_tests(
+            candidate, predictors[name], against=name, independent=bootstrap.by is None, confidence=bootstrap.confidence
+        )
+        for name in (CHAMPION, BASELINE)
+        if name in predictors
+    )

@@ -100,6 +100,13 @@ class RuleOutcome(Specification):
         return cls(name=name, passed=figure >= bound, figure=figure, bound=bound, margin=figure - bound, why=why)
 
     @classmethod
+    def above(cls, name: str, figure: float, bound: float, said: str) -> Self:
+        """Return the outcome of a rule that needs the whole of an interval, from ``figure`` on, above its bound."""
+        passed = figure > bound
+        why = f"{said}, {'entirely above' if passed else 'not entirely above'} {bound:g}."
+        return cls(name=name, passed=passed, figure=figure, bound=bound, margin=figure - bound, why=why)
+
+    @classmethod
     def unmeasured(cls, name: str, why: str, *, passed: bool = False, bound: float | None = None) -> Self:
         """Return the outcome of a rule that found nothing to measure: refused, unless there is nothing to ask."""
         return cls(name=name, passed=passed, figure=None, bound=bound, margin=None, why=why)
@@ -121,19 +128,8 @@ def beats_baseline(measured: Comparison, rule: BeatsBaseline, primary: MetricNam
     """Report whether the improvement over the baseline is proven."""
     metric = rule.metric or primary
     gained = measured.improvement(CANDIDATE, BASELINE, metric)
-    title = measured.metrics[metric].title
-    passed = gained.lower > rule.margin
-    return RuleOutcome(
-        name="beats_baseline",
-        passed=passed,
-        figure=gained.lower,
-        bound=rule.margin,
-        margin=gained.lower - rule.margin,
-        why=(
-            f"{title}: the candidate is better than the baseline by {gained}, "
-            f"{'entirely above' if passed else 'not entirely above'} {rule.margin:g}."
-        ),
-    )
+    said = f"{measured.metrics[metric].title}: the candidate is better than the baseline by {gained}"
+    return RuleOutcome.above("beats_baseline", gained.lower, rule.margin, said)
 
 
 def not_worse_than_champion(measured: Comparison, rule: NotWorseThanChampion, primary: MetricName) -> RuleOutcome:

@@ -245,6 +245,7 @@ def _judge(
         subject=subject,
         calibration=asked_about(calibration),
         fairness=use_case.fairness,
+        costs=use_case.costs,
         abstention=abstains,
         explained=explained,
         seed=trained.seed,

@@ -10,8 +10,10 @@ from aforo.contracts.prediction import Lineage
 from aforo.contracts.run import CalibratedCandidate, CandidateSummary, PartSummary
 from aforo.evaluation import BootstrapSpec, GateReport
 from aforo.evaluation.abstention import Abstain, abstention
+from aforo.evaluation.costs import price
 from aforo.evaluation.explained import explain_rows
 from aforo.evaluation.fairness import FairnessSpec, group_rates, mitigate, represent
+from aforo.evaluation.paired import paired_tests
 from aforo.evaluation.report import ModelCard, render
 
 LINEAGE = Lineage(
@@ -188,6 +190,27 @@ def test_groups_of_people_are_on_the_page_and_nobody_looked_where_none_is_declar
     assert "nobody looked at how groups of people are answered" in "\n".join(
         Text(render(promoted, card(large_shop), {})).lines
     )
+
+
+@pytest.mark.parametrize("grouped_by", [None, "day"])
+def test_what_the_difference_is_worth_is_on_the_page_and_what_the_tests_assume(
+    large_shop, promoted: GateReport, grouped_by: str | None
+):
+    subject = large_shop.subject(large_shop.right)
+    candidate = subject.answers()
+    base = large_shop.subject(lambda table: np.full(table.height, 0.5)).answers()
+    matrix = np.array([[0.0, 1.0], [3.0, 0.0]])
+    economy = price({"candidate": candidate, "baseline": base}, matrix, subject.clusters, FEW, 0, candidate)
+    tests = paired_tests(candidate, base, against="baseline", independent=grouped_by is None, confidence=0.95)
+    found = promoted.model_copy(update={"economy": economy, "paired": (tests,), "grouped_by": grouped_by})
+
+    text = "\n".join(Text(render(found, card(large_shop), {})).lines)
+
+    for priced in economy.predictors:
+        assert f"{priced.per_row.value:.4g}" in text
+    assert f"a threshold of {economy.best.threshold:.4g}; the costs alone ask for 0.25" in text
+    assert f"{tests.delong.z:.4g}" in text
+    assert ("these p-values are too small" in text) == (grouped_by is not None)
 
 
 def test_a_page_fits_a_phone_and_the_dark(large_shop, promoted: GateReport):
