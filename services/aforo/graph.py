@@ -145,6 +145,14 @@ class Graph:
         wide = self.add("Tile", deep, self.constant([1, 1, _LARGEST_PACKET], dtype=np.int64))
         return self.add("Gather", self.add(operator, wide), self.constant(0, dtype=np.int64), axis=2)
 
+    def row_sums(self, tensor: str) -> str:
+        """Add up each row of (N, d), from left to right: (N, 1).
+
+        ONNX Runtime's ReduceSum takes another order where a row lies otherwise in memory (d of 3, 5, 7, 13 ...), so that
+        a row's sum would depend on how many rows came with it.
+        """
+        return self.columns(self.add("CumSum", tensor, self.constant(1, dtype=np.int64)), [-1])
+
     def beside(self, tensors: Sequence[str]) -> str:
         """Concatenate matrices (N, d) side by side; a single one is returned as it is."""
         return tensors[0] if len(tensors) == 1 else self.add("Concat", *tensors, axis=1)

@@ -61,6 +61,20 @@ def test_a_look_up_finds_numbers_and_missing_numbers() -> None:
     np.testing.assert_array_equal(found, [1, 1, 2, np.nan, 3, 3])
 
 
+@pytest.mark.parametrize("width", [1, 2, 3, 5, 10, 13, 31])
+def test_a_row_has_the_same_sum_alone_and_among_others(width: int) -> None:
+    names = [f"x{place}" for place in range(width)]
+    graph = Graph("sums")
+    graph.output(graph.row_sums(graph.beside([graph.input(name) for name in names])), "y", width=1)
+    rows = np.random.default_rng(0).random((131, width))
+
+    together = run(graph, **dict(zip(names, rows.T, strict=True)))
+    alone = np.vstack([run(graph, **dict(zip(names, row[:, None], strict=True))) for row in rows[:40]])
+
+    assert together[:40].tobytes() == alone.tobytes()
+    np.testing.assert_allclose(together[:, 0], rows.sum(axis=1), rtol=1e-14)
+
+
 def test_a_stored_graph_is_extended_from_its_output() -> None:
     graph = Graph.from_bytes(doubled().to_bytes())
     tensor = graph.reopen("y")

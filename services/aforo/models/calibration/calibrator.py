@@ -86,7 +86,7 @@ class ProbabilityCalibrator(Calibrator):
             both = graph.add("Gemm", p, graph.constant([[-1.0, 1.0]]), graph.constant([1.0, 0.0]))
             return {"probabilities": both}
         mapped = self.add_map_to(graph, tensor)
-        total = graph.add("ReduceSum", mapped, graph.constant([1], dtype=np.int64), keepdims=1)
+        total = graph.row_sums(mapped)
         somewhere = graph.add("Greater", total, graph.constant(_NOTHING))
         return {"probabilities": graph.add("Where", somewhere, graph.add("Div", mapped, total), tensor)}
 

@@ -66,7 +66,7 @@ class TemperatureScaling(Calibrator):
         relative = graph.add("Div", tensor, graph.add("ReduceMax", tensor, axis, keepdims=1))
         logs = graph.add("Div", graph.mapped("Log", relative), graph.constant(self.temperature))
         powers = graph.mapped("Exp", logs)
-        return {"probabilities": graph.add("Div", powers, graph.add("ReduceSum", powers, axis, keepdims=1))}
+        return {"probabilities": graph.add("Div", powers, graph.row_sums(powers))}
 
 
 def _softmax(logs: Matrix) -> Matrix:

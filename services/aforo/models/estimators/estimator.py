@@ -185,7 +185,7 @@ def add_probabilities(graph: Graph, scores: str, task: Task) -> str:
         return add_both_classes(graph, graph.mapped("Sigmoid", scores))
     last = graph.constant([1], dtype=np.int64)
     powers = graph.mapped("Exp", graph.add("Sub", scores, graph.add("ReduceMax", scores, last, keepdims=1)))
-    return graph.add("Div", powers, graph.add("ReduceSum", powers, last, keepdims=1))
+    return graph.add("Div", powers, graph.row_sums(powers))
 
 
 def add_both_classes(graph: Graph, p: str) -> str:
