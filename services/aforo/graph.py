@@ -29,12 +29,13 @@ ML = "ai.onnx.ml"
 # float64 numbers that the widest instructions of a processor compute at once.
 _LARGEST_PACKET = 8
 
-TensorKind = Literal["number", "text", "index", "truth"]
+TensorKind = Literal["number", "text", "index", "truth", "byte"]
 _ELEMENT_TYPES: dict[TensorKind, int] = {
     "number": TensorProto.DOUBLE,
     "text": TensorProto.STRING,
     "index": TensorProto.INT64,
     "truth": TensorProto.BOOL,
+    "byte": TensorProto.UINT8,
 }
 
 

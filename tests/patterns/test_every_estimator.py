@@ -31,6 +31,7 @@ VARIANTS = {
     "linear": [{"penalty": 100}],
     "boosted_trees": [{"trees": 30, "leaves": 4}, {"trees": 1}],
     "neural_network": [{"hidden": [8], "dropout": 0.2, "epochs": 3}],
+    "quantized_network": [{"hidden": []}, {"hidden": [8, 4], "epochs": 3}],
 }
 TASKS = {
     "binary": Task("binary", ("no", "yes")),

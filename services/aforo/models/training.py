@@ -23,6 +23,7 @@ from aforo.models.estimators.estimator import (
     Estimator,
     Examples,
     Hyperparameter,
+    Target,
     Task,
     one_thread,
 )
@@ -32,6 +33,10 @@ logger = logging.getLogger(__name__)
 
 # Rows are encoded and scored in pieces, so that a wide one-hot matrix of a large table never exists at once.
 _PIECE_ROWS = 20_000
+
+
+Teacher = Callable[[pl.DataFrame, Target], Matrix]
+"""From raw rows (N) and their labels to the probabilities (N, K) that a student is to learn."""
 
 
 class Budget(Specification):
@@ -114,6 +119,7 @@ def fit_candidate(
     seed: int,
     budget: Budget | None = None,
     progress: Callable[[FitReport], None] | None = None,
+    teacher: Teacher | None = None,
 ) -> FittedCandidate:
     """Fit a candidate with each setting of its budget, and keep the one with the lowest validation loss.
 
@@ -127,6 +133,8 @@ def fit_candidate(
         Labels in the order of the outputs; empty for a regression.
     progress
         Called after each fit.
+    teacher
+        What it learns from instead of the labels, where it can; it is judged by the labels.
 
     Raises
     ------
@@ -144,6 +152,7 @@ def fit_candidate(
             seed=seed,
             budget=budget or Budget(),
             progress=progress or (lambda _: None),
+            teacher=teacher,
         )
 
 
@@ -172,6 +181,7 @@ def _fit_candidate(
     seed: int,
     budget: Budget,
     progress: Callable[[FitReport], None],
+    teacher: Teacher | None,
 ) -> FittedCandidate:
     began = time.monotonic()
     train = _limited(train, budget.max_rows, seed)
@@ -180,6 +190,7 @@ def _fit_candidate(
     encoder.fit(train, y)
     examples = Examples(encoder.transform(train), y)
     judged = Examples(encoder.transform(validation), y_validation)
+    taught = examples if teacher is None else Examples(examples.X, teacher(train, y))
 
     best: tuple[float, Estimator, dict[str, Hyperparameter]] | None = None
     history: list[FitReport] = []
@@ -188,7 +199,7 @@ def _fit_candidate(
         start = time.monotonic()
         estimator = setting.build(task)
         _refuse_missing(setting.name, estimator, encoder, examples, judged)
-        estimator.fit(examples, judged, seed=seed)
+        estimator.fit(taught if estimator.learns_from_probabilities else examples, judged, seed=seed)
         validation_loss = loss(estimator.predict(judged.X), y_validation, task)
         if not np.isfinite(validation_loss):
             raise TrainingError(f"{spec.name}: its outputs on the validation part are not finite numbers")

@@ -11,9 +11,11 @@ from aforo.models.estimators.estimator import Estimator, Examples, Target, Task
 from aforo.models.estimators.historical_rate import HistoricalRateSpec
 from aforo.models.estimators.linear import LinearSpec
 from aforo.models.estimators.neural_network import NeuralNetworkSpec
+from aforo.models.estimators.quantized_network import QuantizedNetworkSpec
 
 CandidateSpec = Annotated[
-    HistoricalRateSpec | LinearSpec | BoostedTreesSpec | NeuralNetworkSpec, Field(discriminator="kind")
+    HistoricalRateSpec | LinearSpec | BoostedTreesSpec | NeuralNetworkSpec | QuantizedNetworkSpec,
+    Field(discriminator="kind"),
 ]
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "HistoricalRateSpec",
     "LinearSpec",
     "NeuralNetworkSpec",
+    "QuantizedNetworkSpec",
     "Target",
     "Task",
 ]

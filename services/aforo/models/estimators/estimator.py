@@ -20,7 +20,7 @@ from aforo.features.feature import Matrix
 from aforo.graph import Graph
 
 Target = npt.NDArray[np.int64] | npt.NDArray[np.float64]
-"""Of shape (N,): the index of the class, or the value of a regression."""
+"""Of shape (N,): the index of the class, or the value of a regression. Of a student: probabilities (N, K)."""
 
 Hyperparameter = str | int | float | bool | None
 
@@ -128,9 +128,12 @@ class Estimator(ABC):
     ----------
     accepts_missing
         Whether NaN in the matrix means something to it.
+    learns_from_probabilities
+        Whether the targets to learn from may be another model's probabilities (N, K).
     """
 
     accepts_missing: ClassVar[bool] = False
+    learns_from_probabilities: ClassVar[bool] = False
 
     def __init__(self, task: Task) -> None:
         self.task = task

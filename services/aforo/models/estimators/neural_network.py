@@ -82,6 +82,8 @@ class NeuralNetwork(Estimator):
     Loshchilov and Hutter, Decoupled weight decay regularization, ICLR 2019.
     """
 
+    learns_from_probabilities = True
+
     def __init__(
         self,
         task: Task,

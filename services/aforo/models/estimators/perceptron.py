@@ -40,7 +40,7 @@ def train_perceptron(
     Parameters
     ----------
     train, validation
-        Standardised, the targets of a regression too.
+        Standardised, the targets of a regression too. Classes to learn from may be probabilities (N, K).
 
     Raises
     ------
@@ -90,8 +90,11 @@ def train_perceptron(
 
 
 def _tensors(examples: Examples, task: Task) -> tuple[torch.Tensor, torch.Tensor]:
-    y_type = np.int64 if task.kind == "multiclass" else np.float32
-    return torch.from_numpy(examples.X.astype(np.float32)), torch.from_numpy(examples.y.astype(y_type))
+    y = examples.y
+    if y.ndim == 2 and task.kind == "binary":
+        y = y[:, 1]
+    y_type = np.int64 if task.kind == "multiclass" and y.ndim == 1 else np.float32
+    return torch.from_numpy(examples.X.astype(np.float32)), torch.from_numpy(y.astype(y_type))
 
 
 def _perceptron(columns: int, hidden: Sequence[int], outputs: int, dropout: float) -> nn.Sequential:
@@ -112,7 +115,8 @@ def _start_from_the_rate(last: nn.Module, y_N: torch.Tensor, task: Task) -> None
         if task.kind == "binary":
             last.bias.fill_(torch.logit(y_N.mean()))
         elif task.kind == "multiclass":
-            last.bias.copy_(torch.log(torch.bincount(y_N, minlength=task.width) / len(y_N)))
+            shares = y_N.mean(dim=0) if y_N.ndim == 2 else torch.bincount(y_N, minlength=task.width) / len(y_N)
+            last.bias.copy_(torch.log(shares))
 
 
 def _loss(scores_BK: torch.Tensor, y_B: torch.Tensor, task: Task) -> torch.Tensor:
