@@ -149,8 +149,8 @@ class Graph:
     def row_sums(self, tensor: str) -> str:
         """Add up each row of (N, d), from left to right: (N, 1).
 
-        ONNX Runtime's ReduceSum takes another order where a row lies otherwise in memory (d of 3, 5, 7, 13 ...), so that
-        a row's sum would depend on how many rows came with it.
+        ONNX Runtime's ReduceSum takes another order where a row lies otherwise in memory (d of 3, 5, 7, 13 ...), so a
+        row's sum would depend on how many rows came with it.
         """
         return self.columns(self.add("CumSum", tensor, self.constant(1, dtype=np.int64)), [-1])
 

@@ -19,8 +19,9 @@ from aforo.contracts.catalog import Header
 from aforo.contracts.prediction import PredictionContract, TaskKind
 from aforo.contracts.specification import Specification
 from aforo.contracts.table import ColumnContract, Role
+from aforo.data.bridging import Bridge, BridgeSpec
 from aforo.data.ingestion import DataSpec
-from aforo.data.splits import SplitSpec
+from aforo.data.splits import SplitSpec, SplitStrategy
 from aforo.errors import UseCaseError
 from aforo.evaluation.abstention import Abstain
 from aforo.evaluation.costs import Costs
@@ -85,6 +86,8 @@ class UseCase(Header):
         The sensitive columns, whose groups are looked at before and after training.
     costs
         What each mistake costs: true class to answered class to cost.
+    bridge
+        How rows from before a change of schema are used.
     """
 
     description: str = ""
@@ -92,6 +95,7 @@ class UseCase(Header):
     task: Task
     data: DataSpec
     split: SplitSpec
+    bridge: BridgeSpec | None = None
     features: Annotated[tuple[FeatureSpec, ...], Field(min_length=1)]
     candidates: Annotated[tuple[CandidateSpec, ...], Field(min_length=1)]
     baseline: str = "historical_rate"
@@ -151,6 +155,21 @@ class UseCase(Header):
             abstain_below=self.task.abstain_below,
             coverage=self.calibration.coverage if self.task.kind == "regression" else None,
         )
+
+    def build_bridge(self) -> Bridge | None:
+        """Return what carries rows of an older schema over; ``None`` if there are none."""
+        return None if self.bridge is None else self.bridge.build(self.data)
+
+    def build_split(self) -> SplitStrategy:
+        """Return the split, which leaves rows of an older schema out of every part but train."""
+        strategy, bridge = self.split.build(self.data.key), self.build_bridge()
+        return strategy if bridge is None else bridge.over(strategy)
+
+    @property
+    def most_fits(self) -> int:
+        """How many fits training makes at most."""
+        tries = 1 if self.bridge is None else len(self.bridge.old_rows)
+        return len(self.candidates) * (self.budget.fits + tries - 1)
 
     def targets(self, table: pl.DataFrame) -> Target:
         """Return the target of each row: index into ``classes`` (N,) int64, or value (N,) float64.
@@ -216,6 +235,15 @@ class UseCase(Header):
     def _features_are_known_at_prediction(self) -> Self:
         for name in sorted(self._used_columns()):
             self._refuse_unless_feature(name)
+        return self
+
+    @model_validator(mode="after")
+    def _bridge_fits(self) -> Self:
+        if self.bridge is not None:
+            self.bridge.refuse_unfit(self.data)
+            unread = sorted({*self.bridge.groups, *self.bridge.added} - self._used_columns())
+            if unread:
+                raise ValueError(f"bridge names {', '.join(map(repr, unread))}, which no feature reads")
         return self
 
     def _used_columns(self) -> set[str]:

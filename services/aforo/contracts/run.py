@@ -124,7 +124,7 @@ class SplitManifest(Manifest):
     """Object key of a Parquet file with one column, ``part`` (0-3 in the order of PARTS, 4 for none), a row a row."""
     parts: dict[Part, PartSummary]
     left_out: int = 0
-    """Rows (code 4) that a gap keeps out of every part."""
+    """Rows (code 4) that a gap, or an older schema, keeps out of every part."""
     warnings: tuple[str, ...] = ()
 
 

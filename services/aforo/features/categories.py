@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -39,6 +40,7 @@ class Categories:
         limit: int | None = None,
         min_count: int = 1,
         order: Literal["value", "frequency"] = "value",
+        leave_out: Collection[str] = (),
     ) -> Self:
         """Learn the categories of a column.
 
@@ -50,10 +52,13 @@ class Categories:
             Leave out what appears in fewer rows.
         order
             By value (missing first among texts, last among numbers), or the most frequent first.
+        leave_out
+            Texts that are no category, because they stand for several.
         """
         text = is_text(table, column)
         if text:
             seen = texts(table, column).value_counts()
+            seen = seen.filter(~seen.get_column(column).is_in(list(leave_out)))
             values = np.asarray(seen.get_column(column).to_list(), dtype=object)
             counts = seen.get_column("count").to_numpy()
         else:

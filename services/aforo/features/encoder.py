@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from aforo.data.bridging import Mixtures
 from aforo.features.columns import is_text
 from aforo.features.feature import Feature, Matrix
 from aforo.graph import Graph
@@ -21,6 +22,8 @@ class Encoder:
     ----------
     features
         Not yet fitted, at least one.
+    mixtures
+        Values of some columns that stand for several others.
 
     Attributes
     ----------
@@ -33,10 +36,10 @@ class Encoder:
     names_: tuple[str, ...]
     text_columns_: tuple[str, ...]
 
-    def __init__(self, features: Sequence[Feature]) -> None:
+    def __init__(self, features: Sequence[Feature], mixtures: Mixtures | None = None) -> None:
         if not features:
             raise ValueError("an encoder needs at least one feature")
-        self.features = tuple(features)
+        self.features = tuple(feature.mixing(mixtures or {}) for feature in features)
 
     @property
     def columns(self) -> tuple[str, ...]:

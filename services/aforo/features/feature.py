@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ import polars as pl
 from pydantic import Field, field_validator
 
 from aforo.contracts.specification import Specification
+from aforo.data.bridging import Mixtures
 from aforo.errors import TrainingError
 from aforo.graph import Graph
 
@@ -52,12 +53,34 @@ class Feature(ABC):
     ----------
     names_
         Names of the output columns, known once fitted.
+    takes_mixtures
+        Whether it has an answer to a value that stands for several.
     """
+
+    takes_mixtures: ClassVar[bool] = False
 
     names_: tuple[str, ...]
 
     def __init__(self, columns: tuple[str, ...]) -> None:
         self.columns = columns
+        self.mixtures: Mixtures = {}
+
+    def mixing(self, mixtures: Mixtures) -> Self:
+        """Let some values stand for several others; said before ``fit``.
+
+        Raises
+        ------
+        TrainingError
+            It reads a column with such values, and can make nothing of them.
+        """
+        self.mixtures = {name: mixtures[name] for name in self.columns if name in mixtures}
+        if self.mixtures and not self.takes_mixtures:
+            raise TrainingError(
+                f"{type(self).__name__} reads column {next(iter(self.mixtures))!r}, which is bridged, and can make "
+                "nothing of a value that stands for several",
+                hint="read the column by `one_hot` or `ordinal`",
+            )
+        return self
 
     @abstractmethod
     def fit(self, table: pl.DataFrame, target: npt.NDArray[np.generic] | None = None) -> Self:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +31,8 @@ class OrdinalSpec(FeatureSpecification):
         Leave out categories that appear in fewer training rows.
     unseen
         What a value that was left out, or never seen, becomes: a number, or ``missing``. Trees send a
-        missing value the way that most of their training rows went; other models refuse it.
+        missing value the way that most of their training rows went; other models refuse it. So does a value
+        that stands for several (see ``bridge``): one code can be no mixture of them.
     """
 
     kind: Literal["ordinal"] = "ordinal"
@@ -61,6 +62,8 @@ class OrdinalFeature(Feature):
         Code of a value that has none; NaN by default.
     """
 
+    takes_mixtures: ClassVar[bool] = True
+
     def __init__(
         self,
         columns: tuple[str, ...],
@@ -79,7 +82,14 @@ class OrdinalFeature(Feature):
     @override
     def fit(self, table: pl.DataFrame, target: npt.NDArray[np.generic] | None = None) -> Self:
         self.categories_ = tuple(
-            Categories.learn(table, name, limit=self.max_categories, min_count=self.min_count, order=self.order)
+            Categories.learn(
+                table,
+                name,
+                limit=self.max_categories,
+                min_count=self.min_count,
+                order=self.order,
+                leave_out=self.mixtures.get(name, ()),
+            )
             for name in self.columns
         )
         self.names_ = self.columns

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from aforo.contracts.prediction import TaskKind
 from aforo.contracts.specification import Specification
+from aforo.data.bridging import Bridge, Bridged
 from aforo.errors import TrainingError
 from aforo.features import Encoder, FeatureSpec
 from aforo.features.feature import Matrix
@@ -64,6 +65,23 @@ class FitReport:
     hyperparameters: dict[str, Hyperparameter]
     validation_loss: float
     seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Encoded:
+    """Training and validation rows as one encoder sees them, with so many rows of an older schema in the former.
+
+    Attributes
+    ----------
+    taught
+        The training rows with a teacher's answers in the place of the labels, if there is a teacher.
+    """
+
+    encoder: Encoder
+    train: Examples
+    taught: Examples
+    validation: Examples
+    old_rows: int | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +136,7 @@ def fit_candidate(
     target: str,
     seed: int,
     budget: Budget | None = None,
+    bridge: Bridge | None = None,
     progress: Callable[[FitReport], None] | None = None,
     teacher: Teacher | None = None,
 ) -> FittedCandidate:
@@ -131,6 +150,9 @@ def fit_candidate(
         The use case's; a candidate's own take precedence.
     classes
         Labels in the order of the outputs; empty for a regression.
+    bridge
+        What to do with training rows of an older schema. The candidate's own setting is fitted with each number of
+        them that the bridge tries, the other settings with the best.
     progress
         Called after each fit.
     teacher
@@ -140,6 +162,8 @@ def fit_candidate(
     ------
     TrainingError
         A part is empty or lacks a class, a target is strange, or the candidate cannot learn from these rows.
+    DataError
+        The training rows do not fit the bridge.
     """
     with one_thread():
         return _fit_candidate(
@@ -151,6 +175,7 @@ def fit_candidate(
             target=target,
             seed=seed,
             budget=budget or Budget(),
+            bridge=bridge,
             progress=progress or (lambda _: None),
             teacher=teacher,
         )
@@ -180,47 +205,52 @@ def _fit_candidate(
     target: str,
     seed: int,
     budget: Budget,
+    bridge: Bridge | None,
     progress: Callable[[FitReport], None],
     teacher: Teacher | None,
 ) -> FittedCandidate:
     began = time.monotonic()
     train = _limited(train, budget.max_rows, seed)
-    y, y_validation = (_target_of(part, name, target, task) for part, name in _parts(train, validation))
-    encoder = Encoder([feature.build() for feature in spec.own_features() or features])
-    encoder.fit(train, y)
-    examples = Examples(encoder.transform(train), y)
-    judged = Examples(encoder.transform(validation), y_validation)
-    taught = examples if teacher is None else Examples(examples.X, teacher(train, y))
+    bridged = None if bridge is None else bridge.learn(train)
+    tries: tuple[int | None, ...] = (None,) if bridged is None else bridged.old_rows
+    own, *others = settings(spec, budget.fits, seed)
 
-    best: tuple[float, Estimator, dict[str, Hyperparameter]] | None = None
+    best: tuple[float, Estimator, dict[str, Hyperparameter], _Encoded] | None = None
     history: list[FitReport] = []
-    choices = settings(spec, budget.fits, seed)
-    for number, setting in enumerate(choices, start=1):
+    choices = [*((own, old_rows) for old_rows in tries), *((other, None) for other in others)]
+    for number, (setting, old_rows) in enumerate(choices, start=1):
         start = time.monotonic()
+        if best is None or number <= len(tries):
+            rows = train if bridged is None or old_rows is None else bridged.with_old_rows(old_rows)
+            own_features = spec.own_features() or features
+            encoded = _encode(rows, validation, own_features, target, task, bridged, old_rows, teacher)
+        else:
+            encoded = best[3]
+        examples, judged = encoded.train, encoded.validation
         estimator = setting.build(task)
-        _refuse_missing(setting.name, estimator, encoder, examples, judged)
-        estimator.fit(taught if estimator.learns_from_probabilities else examples, judged, seed=seed)
-        validation_loss = loss(estimator.predict(judged.X), y_validation, task)
+        _refuse_missing(setting.name, estimator, encoded.encoder, examples, judged)
+        estimator.fit(encoded.taught if estimator.learns_from_probabilities else examples, judged, seed=seed)
+        validation_loss = loss(estimator.predict(judged.X), judged.y, task)
         if not np.isfinite(validation_loss):
             raise TrainingError(f"{spec.name}: its outputs on the validation part are not finite numbers")
         report = FitReport(
             candidate=spec.name,
             fit=number,
             fits=len(choices),
-            hyperparameters=setting.hyperparameters,
+            hyperparameters=_recorded(setting, encoded),
             validation_loss=validation_loss,
             seconds=time.monotonic() - start,
         )
         history.append(report)
         if best is None or validation_loss < best[0]:
-            best = validation_loss, estimator, setting.hyperparameters
+            best = validation_loss, estimator, report.hyperparameters, encoded
         logger.info(
             "candidate fitted",
             extra={
                 "candidate": spec.name,
                 "fit": number,
                 "fits": len(choices),
-                "rows": len(y),
+                "rows": len(examples.y),
                 "columns": examples.X.shape[1],
                 "validation_loss": validation_loss,
                 "seconds": round(report.seconds, 3),
@@ -231,7 +261,7 @@ def _fit_candidate(
     return FittedCandidate(
         spec=spec,
         task=task,
-        encoder=encoder,
+        encoder=best[3].encoder,
         estimator=best[1],
         hyperparameters=best[2],
         validation_loss=best[0],
@@ -240,8 +270,29 @@ def _fit_candidate(
     )
 
 
-def _parts(train: pl.DataFrame, validation: pl.DataFrame) -> tuple[tuple[pl.DataFrame, str], ...]:
-    return (train, "train"), (validation, "validation")
+def _encode(
+    train: pl.DataFrame,
+    validation: pl.DataFrame,
+    features: Sequence[FeatureSpec],
+    target: str,
+    task: Task,
+    bridged: Bridged | None,
+    old_rows: int | None,
+    teacher: Teacher | None,
+) -> _Encoded:
+    parts = (train, "train"), (validation, "validation")
+    y, y_validation = (_target_of(part, name, target, task) for part, name in parts)
+    mixtures = None if bridged is None else bridged.mixtures
+    encoder = Encoder([feature.build() for feature in features], mixtures).fit(train, y)
+    judged = Examples(encoder.transform(validation), y_validation)
+    examples = Examples(encoder.transform(train), y)
+    taught = examples if teacher is None else Examples(examples.X, teacher(train, y))
+    return _Encoded(encoder, examples, taught, judged, old_rows)
+
+
+def _recorded(setting: CandidateSpecification, encoded: _Encoded) -> dict[str, Hyperparameter]:
+    own = setting.hyperparameters
+    return own if encoded.old_rows is None else {**own, "old_rows": encoded.old_rows}
 
 
 def _target_of(part: pl.DataFrame, name: str, target: str, task: Task) -> np.ndarray:

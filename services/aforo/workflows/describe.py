@@ -74,7 +74,7 @@ def split_sql(use_case: UseCase, dialect: Dialect, table: str) -> str:
         Name of a table that has the contract's columns, those that are joined and derived as well.
     """
     schema = {column.name: DTYPES[column.type] for column in use_case.data.columns}
-    part = use_case.split.build(use_case.data.key).sql(schema, dialect)
+    part = use_case.build_split().sql(schema, dialect)
     query = f"SELECT *, {part} AS part\nFROM {table};"
     return f"{postgres_functions()}\n{query}" if dialect == "postgres" and FUNCTION in part else query
 

@@ -88,6 +88,7 @@ def fit(
         train=parts.of("train"),
         validation=parts.of("validation"),
         target=use_case.data.target.name,
+        bridge=use_case.build_bridge(),
         seed=seed,
         budget=use_case.budget,
         progress=progress,

@@ -141,7 +141,7 @@ def _results(recorded: Recorded, platform: Platform, tolerance: float) -> Iterat
         yield compare_digests("snapshot", split.snapshot_id, "-", [error.message])
         return
     yield compare_digests("snapshot", split.snapshot_id, split.snapshot_id)
-    codes = was.split.build(was.data.key).assign(table)
+    codes = was.build_split().assign(table)
     digest = split_digest(table.select(was.data.key or table.columns), codes)
     yield compare_digests("split", split.split_digest, digest, moved_rows(Parts.load(split, platform).codes, codes))
     parts = Parts(table, codes)
@@ -164,7 +164,7 @@ def _results(recorded: Recorded, platform: Platform, tolerance: float) -> Iterat
 
 def _fit_all(recorded: Recorded, parts: Parts, platform: Platform) -> dict[str, Fitted]:
     was, seed = recorded.use_case, recorded.bundle.manifest.lineage.seed
-    with platform.progress("train", unit="fits", total=was.budget.fits * len(was.candidates)) as advance:
+    with platform.progress("train", unit="fits", total=was.most_fits) as advance:
         every = [fit(was, spec, parts, seed, progress=lambda _: advance(1)) for spec in was.candidates]
     return {fitted.candidate.name: fitted for fitted in every}
 

@@ -35,8 +35,9 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> SplitManifest
     total = int(placement.counts.sum())
     empty = [part for part, count in zip(PARTS, placement.counts, strict=False) if count == 0]
     if empty:
+        new = "" if use_case.bridge is None else f"; before {use_case.bridge.since}, rows are for training alone"
         raise DataError(
-            f"{use_case.name}: the split leaves no row for {', '.join(empty)} out of {total} rows",
+            f"{use_case.name}: the split leaves no row for {', '.join(empty)} out of {total} rows{new}",
             hint="give the part a larger share or another period, or split by a key with more values",
         )
     _refuse_torn_keys(use_case, placement)
@@ -74,14 +75,17 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> SplitManifest
 def _place(use_case: UseCase, snapshot_id: str, platform: Platform) -> tuple[Placement, list[float | None]]:
     """Place every row, with one part of the snapshot in memory; return the mean target of each part as well."""
     placement = Placement(
-        use_case.split.build(use_case.data.key),
+        use_case.build_split(),
         rows=platform.snapshots.read_manifest(snapshot_id).rows,
         key=use_case.data.key,
         watched=(*use_case.split.together, *_clusters(use_case), *_slices(use_case)),
     )
     sums = np.zeros(LEFT_OUT + 1)
+    bridge = use_case.build_bridge()
     with platform.progress("split", unit="rows") as advance:
         for table in platform.snapshots.parts(snapshot_id):
+            if bridge is not None:
+                bridge.refuse_old_values(table)
             codes = placement.add(table)
             sums += np.bincount(codes.to_numpy(), weights=use_case.targets(table), minlength=LEFT_OUT + 1)
             advance(table.height)

@@ -55,8 +55,7 @@ def run(
     tracked.log_file("snapshot/report.html", platform.runs.read_bytes(validated.report))
     parts = Parts.load(split, platform)
     candidates = []
-    fits = use_case.budget.fits * len(use_case.candidates)
-    with platform.progress("train", unit="fits", total=fits) as advance:
+    with platform.progress("train", unit="fits", total=use_case.most_fits) as advance:
         for spec in use_case.candidates:
             fitted = fit(use_case, spec, parts, seed, progress=lambda _: advance(1))
             candidates.append(_record(use_case, run_key, spec.kind, fitted, tracked, platform))

@@ -132,3 +132,68 @@ def test_a_split_that_does_not_fit_the_contract_is_refused_when_the_file_is_read
 ) -> None:
     with pytest.raises(UseCaseError, match=complaint):
         run_split(split=document)
+
+
+BRIDGED = [{**column, "role": "time"} if column["name"] == "day" else column for column in COLUMNS]
+BRIDGED = [{**column, "role": "feature"} if column["name"] == "customer" else column for column in BRIDGED]
+BRIDGE = {
+    "data": {"source": {"kind": "csv", "path": "data.csv"}, "columns": BRIDGED},
+    "features": [{"kind": "one_hot", "columns": ["customer"]}],
+    "split": {"kind": "random"},
+}
+
+
+def test_before_a_change_of_schema_rows_are_in_train_or_in_no_part(run_split: Callable[..., SplitManifest]) -> None:
+    group = {"since": "2013-01-15", "groups": {"customer": {"everyone": ["c0", "c1"]}}}
+
+    with_bridge = run_split(**BRIDGE, bridge=group)
+
+    new = 17 * 8
+    judged = sum(with_bridge.parts[part].rows for part in ("validation", "calibration", "test"))
+    assert judged < new
+    assert with_bridge.left_out > 0
+    assert with_bridge.left_out + judged + with_bridge.parts["train"].rows == 31 * 8
+
+
+def test_an_old_value_after_the_change_is_refused(run_split: Callable[..., SplitManifest]) -> None:
+    group = {"since": "2013-01-15", "groups": {"customer": {"c3": ["c0", "c1"]}}}
+
+    with pytest.raises(
+        DataError, match="17 rows of 2013-01-15 or later have 'customer' = 'c3'; expected one of c0, c1"
+    ):
+        run_split(**BRIDGE, bridge=group)
+
+
+def test_no_row_of_the_new_schema_at_all_is_refused(run_split: Callable[..., SplitManifest]) -> None:
+    group = {"since": "2014-01-01", "groups": {"customer": {"everyone": ["c0", "c1"]}}}
+
+    with pytest.raises(
+        DataError,
+        match="leaves no row for validation, calibration, test out of 248 rows; before 2014-01-01, rows are for train",
+    ):
+        run_split(**BRIDGE, bridge=group)
+
+
+@pytest.mark.parametrize(
+    ("bridge", "complaint"),
+    [
+        ({"groups": {"customer": {"all": ["c0"], "some": ["c0"]}}}, "'c0' is listed 2 times, under 'all', 'some'"),
+        ({"added": ["size"]}, r"bridge\.added: column 'size' is not nullable"),
+        ({"groups": {"shop": {"all": ["c0"]}}}, r"bridge\.groups names 'shop', which is no feature"),
+    ],
+)
+def test_a_bridge_that_does_not_fit_is_refused_when_the_file_is_read(
+    run_split: Callable[..., SplitManifest], bridge: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(UseCaseError, match=complaint):
+        run_split(**BRIDGE, bridge={"since": "2013-01-15", **bridge})
+
+
+def test_a_bridge_to_a_column_that_no_feature_reads_is_refused(run_split: Callable[..., SplitManifest]) -> None:
+    columns = [{**column, "role": "feature"} if column["name"] == "customer" else column for column in BRIDGED]
+    group = {"since": "2013-01-15", "groups": {"customer": {"everyone": ["c0", "c1"]}}}
+
+    with pytest.raises(UseCaseError, match="bridge names 'customer', which no feature reads"):
+        run_split(
+            **{**BRIDGE, "data": {**BRIDGE["data"], "columns": columns}, "features": DOCUMENT["features"]}, bridge=group
+        )

@@ -9,6 +9,7 @@ from pydantic import Field
 from aforo.data.splits.digest import split_digest
 from aforo.data.splits.fingerprint import FingerprintSplit, FingerprintSplitSpec
 from aforo.data.splits.grouped import GroupedSplit, GroupedSplitSpec
+from aforo.data.splits.new_rows import NewRowsSplit
 from aforo.data.splits.placement import Placement
 from aforo.data.splits.random import RandomSplit, RandomSplitSpec
 from aforo.data.splits.seasonal import SeasonalSplit, SeasonalSplitSpec
@@ -36,6 +37,7 @@ __all__ = [
     "FingerprintSplitSpec",
     "GroupedSplit",
     "GroupedSplitSpec",
+    "NewRowsSplit",
     "Placement",
     "RandomSplit",
     "RandomSplitSpec",
