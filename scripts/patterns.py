@@ -20,7 +20,13 @@ INTRODUCTION = """\
 
 One pattern is one file and one line in its union; `scripts/patterns.py` writes this page from them. The figures are on
 real data, with 95 % intervals: what a naive choice claimed, what the pattern claimed, and what came true on rows that
-neither had seen. `benchmarks/patterns/splits.py` measures them.
+neither had seen. `benchmarks/patterns/splits.py` and `bridges.py` measure them.
+"""
+
+BRIDGES = """\
+`benchmarks/patterns/bridges.py` measures it at three dates, with the new schema 7, 28 and 56 days old; the row above is
+the one in the middle. Below are the figures of new rows alone, and differences from them: of the log loss, where below
+0 is better, and of the ROC AUC, where above 0 is.
 """
 
 
@@ -53,7 +59,49 @@ def render() -> str:
                 + " |"
             )
         sections.append("\n".join(lines) + "\n")
+    sections.append(_bridges(figures["bridged_schema"]))
     return "\n".join(sections)
+
+
+def _bridges(found: dict[str, Any]) -> str:
+    """Return the section on the bridge: its row, which is the case in the middle, and all cases."""
+    shown = found["cases"][len(found["cases"]) // 2]
+    loss = shown["log_loss"]
+    cells = [
+        "[bridged_schema](bridged_schema.md)",
+        source_of("aforo.data.bridging.bridge"),
+        f"`{found['yaml']}`",
+        f"flights, of airlines known by group until {shown['new_days']} days ago; the next 8 weeks: log loss",
+        _shown(loss["new_alone"]["figure"]),
+        _shown(loss["static"]["figure"]),
+        _shown(loss["static"]["difference"]),
+        _shown(loss["refined"]["figure"]),
+    ]
+    lines = [
+        "## Bridges: old rows for a new schema\n",
+        "| pattern | source | in `use_case.yaml` | data, figure | new rows alone | bridged | difference "
+        "| had old rows known |",
+        "|---|---|---|---|---|---|---|---|",
+        f"| {' | '.join(cells)} |\n",
+        BRIDGES,
+        "| today | new days | new rows | old rows used (static, drawn) | log loss of new rows alone | static | drawn "
+        "| had old rows known | ROC AUC of new rows alone | static |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for case in found["cases"]:
+        loss, auc, used = case["log_loss"], case["roc_auc"], case["used"]
+        cells = [
+            case["today"],
+            str(case["new_days"]),
+            f"{case['new_rows']:,}",
+            f"{used['static']:,}, {used['probabilistic']:,} of {case['old_rows']:,}",
+            _shown(loss["new_alone"]["figure"]),
+            *(_shown(loss[name]["difference"]) for name in ("static", "probabilistic", "refined")),
+            _shown(auc["new_alone"]["figure"]),
+            _shown(auc["static"]["difference"]),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def source_of(module: str) -> str:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
+from aforo.data.bridging import BridgeSpec
 from aforo.data.splits import SplitSpec
 
 ROOT = Path(__file__).parents[2]
@@ -44,9 +45,12 @@ def test_the_code_on_the_page_runs(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_yaml_on_the_page_is_of_its_kind(page: Path) -> None:
     for block in blocks(page, "yaml"):
-        spec: Any = TypeAdapter(SplitSpec).validate_python(yaml.safe_load(block)["split"])
-
-        assert spec.kind == page.stem
+        document = yaml.safe_load(block)
+        if page.stem == "bridged_schema":
+            BridgeSpec.model_validate(document["bridge"])
+        else:
+            spec: Any = TypeAdapter(SplitSpec).validate_python(document["split"])
+            assert spec.kind == page.stem
 
 
 def test_the_table_is_up_to_date(patterns: Any) -> None:
@@ -59,6 +63,26 @@ def test_every_pattern_has_its_page_and_its_figure(patterns: Any) -> None:
     kinds = set(re.findall(r"\[(\w+)\]\(\1\.md\)", patterns.render()))
 
     assert kinds == {page.stem for page in PAGES} == set(json.loads((FOLDER / "figures.json").read_text()))
+
+
+def test_a_bridge_is_measured_again_as_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The case with the fewest rows; its line of YAML is a bridge."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks" / "patterns")
+    import bridges
+
+    written = json.loads((FOLDER / "figures.json").read_text())["bridged_schema"]
+    case = next(case for case in written["cases"] if (case["today"], case["new_days"]) == ("2013-05-01", 7))
+
+    with bridges.threadpool_limits(1):
+        found = bridges.measure(bridges.flights(), bridges.TODAYS[0], 7)
+
+    assert (found["new_rows"], found["old_rows"]) == (case["new_rows"], case["old_rows"])
+    for name in ("new_alone", "static", "probabilistic", "refined"):
+        for metric in bridges.METRICS:
+            assert found[metric][name]["figure"]["value"] == pytest.approx(
+                case[metric][name]["figure"]["value"], rel=0.02
+            )
+    assert BridgeSpec.model_validate(yaml.safe_load(written["yaml"])["bridge"]).groups["carrier"] == bridges.GROUPS
 
 
 def test_a_figure_is_measured_again_as_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
