@@ -17,6 +17,7 @@ import pytest
 from metrics.statsd import Figures, named
 from operating.archive import DATABASES, KEYS, seal, unseal
 from operating.stack import OperatingError
+from prepare import patiently
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -182,3 +183,28 @@ def test_the_dashboard_asks_for_figures_that_exist() -> None:
     dashboard = json.loads((ROOT / "deploy" / "grafana" / "dashboard.json").read_text())
     asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     assert all(any(prefix in query for prefix in ("aforo_", "airflow_", "postgres_")) for query in asked)
+
+
+class Clock:
+    """Time that passes only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.mark.parametrize(("fails", "ends_with", "waits_s"), [(0, 0, 0), (4, 0, 12), (1000, 7, 93)])
+def test_what_prepares_something_is_tried_until_what_it_needs_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: int, ends_with: int, waits_s: float
+) -> None:
+    clock, tries = Clock(), tmp_path / "tries"
+    monkeypatch.setattr(patiently, "time", clock)
+    script = f'echo >> {tries}; [ "$(wc -l < {tries})" -gt {fails} ] || exit 7'
+
+    assert patiently.main(["sh", "-c", script]) == ends_with
+    assert clock.now == waits_s
