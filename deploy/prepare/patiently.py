@@ -4,7 +4,7 @@
 
     python patiently.py COMMAND ...
 
-Compose starts a one-shot when what it needs is healthy; `docker compose restart` and a machine that boots know no order.
+Compose starts a one-shot when what it needs is healthy; `docker compose restart` and a reboot know no order.
 """
 
 from __future__ import annotations
