@@ -154,6 +154,7 @@ class UseCase(Header):
             threshold=self.task.threshold,
             abstain_below=self.task.abstain_below,
             coverage=self.calibration.coverage if self.task.kind == "regression" else None,
+            windows=tuple(s for s in self.data.streams if any(name in self._used_columns() for name in s.columns)),
         )
 
     def build_bridge(self) -> Bridge | None:

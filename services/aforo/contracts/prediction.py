@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from aforo.contracts.specification import Specification
 from aforo.contracts.table import ColumnContract
+from aforo.contracts.windows import EventStream
 
 TaskKind = Literal["binary", "multiclass", "regression"]
 
@@ -45,6 +46,8 @@ class PredictionContract(Specification):
         Regression: abstain where the interval is wider than this, in the target's unit; ``None`` for never.
     coverage
         Regression: the share (0-1) of true values that the interval is meant to hold.
+    windows
+        The event streams that inputs are computed from where a request leaves them out.
     """
 
     use_case: str
@@ -57,6 +60,7 @@ class PredictionContract(Specification):
     abstain_below: Annotated[float, Field(ge=0, le=1)] | None = None
     abstain_above: Annotated[float, Field(gt=0)] | None = None
     coverage: Annotated[float, Field(gt=0, lt=1)] | None = None
+    windows: tuple[EventStream, ...] = ()
 
     @property
     def may_abstain(self) -> bool:
@@ -72,6 +76,13 @@ class PredictionContract(Specification):
         if self.task == "regression" and self.classes:
             raise ValueError("a regression task has no classes")
         return self
+
+    @property
+    def request_columns(self) -> tuple[ColumnContract, ...]:
+        """What a request may hold: the inputs, then the times and keys that windows are computed for."""
+        asked = {column.name: column for stream in self.windows for column in stream.request_columns}
+        inputs = {column.name for column in self.inputs}
+        return (*self.inputs, *(column for name, column in asked.items() if name not in inputs))
 
 
 class GoldenRows(Specification):

@@ -60,6 +60,8 @@ class ColumnContract(Specification):
         Whether the value may be missing. An empty string counts as missing.
     private
         Whether the value must not be written to logs as it is.
+    known_at
+        The timestamp column from which on the value is known; needed of what a window is over.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,62}$")]
@@ -73,6 +75,7 @@ class ColumnContract(Specification):
     categories: tuple[str, ...] | None = None
     nullable: bool = False
     private: bool = False
+    known_at: str | None = None
     example: str | int | float | bool | None = None
 
     @property
@@ -144,6 +147,12 @@ class TableContract(Specification):
             raise ValueError(f"expected one target column, found {len(self.with_role(Role.TARGET))}")
         if len(self.with_role(Role.TIME)) > 1:
             raise ValueError("expected at most one time column")
+        moments = {column.name for column in self.columns if column.type == "timestamp"}
+        for column in self.columns:
+            if column.known_at is not None and column.known_at not in moments:
+                raise ValueError(
+                    f"column {column.name!r}: known_at is {column.known_at!r}, which is no timestamp column"
+                )
         return self
 
     def __getitem__(self, name: str) -> ColumnContract:

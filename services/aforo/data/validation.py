@@ -16,12 +16,18 @@ from aforo.data.casting import DTYPES, FAULTS, cast, normalise
 from aforo.data.checks import violations
 from aforo.data.joining import Join, Lookup
 from aforo.data.quarantine import Quarantine
+from aforo.data.windows import EventCollector
 from aforo.errors import DataError
 from aforo.settings import Settings
 
 
 class Validation:
     """Applies one contract to batch after batch.
+
+    Parameters
+    ----------
+    collectors
+        Take the events of all rows whose values fit their types.
 
     Attributes
     ----------
@@ -32,10 +38,17 @@ class Validation:
     """
 
     def __init__(
-        self, table: TableContract, joins: Sequence[Join], quarantine: Quarantine, folder: Path, settings: Settings
+        self,
+        table: TableContract,
+        joins: Sequence[Join],
+        quarantine: Quarantine,
+        folder: Path,
+        settings: Settings,
+        collectors: Sequence[EventCollector] = (),
     ) -> None:
         self._table = table
         self._quarantine = quarantine
+        self._collectors = collectors
         self._lookups = [Lookup(join, table, folder, settings) for join in joins]
         joined = {name for join in joins for name in join.columns}
         self._read = [c for c in table.columns if c.expression is None and c.name not in joined]
@@ -66,6 +79,9 @@ class Validation:
         for column, expression in self._derived:
             sieve.table = _evaluate(sieve.table, expression.alias(column.name), f"column {column.name!r}", file)
             sieve.cast([column])
+        # A row that is set aside is no example, and its event has happened all the same.
+        for collector in self._collectors:
+            collector.add(sieve.table, sieve.numbers, file)
         for reason, condition in self._conditions:
             self.set_aside[reason] += sieve.set_aside(condition, reason)
         sieve.check(self._table.columns)
