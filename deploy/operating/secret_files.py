@@ -55,7 +55,7 @@ def root_identity() -> str:
 def api_keys() -> str:
     """The prediction API's key file: it holds only the hashes of the two keys beside it."""
     keys = (
-        ("first", "prediction_api_key", ["predict", "feedback"]),
+        ("first", "prediction_api_key", ["predict", "events", "feedback"]),
         ("prometheus", "prediction_api_metrics_key", ["admin"]),
     )
     entries = [
@@ -74,6 +74,7 @@ FILES: dict[str, Callable[[], str]] = {
     "postgres_mlflow": postgres("mlflow"),
     "postgres_mlflow_auth": postgres("mlflow_auth"),
     "postgres_aforo": postgres("aforo"),
+    "postgres_events": postgres("events"),
     "postgres_metrics": postgres("metrics"),
     "store_root_user": access_key,
     "store_root_password": password,
@@ -102,9 +103,10 @@ TLS = ("tls_certificate", "tls_key", "tls_authority")
 SERVICES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     # what `rotate` makes anew, and which services then start again, in this order
     "postgres": (
-        ("postgres_airflow", "postgres_mlflow", "postgres_mlflow_auth", "postgres_aforo", "postgres_metrics"),
+        ("postgres_airflow", "postgres_mlflow", "postgres_mlflow_auth", "postgres_aforo", "postgres_events",
+         "postgres_metrics"),
         ("postgres-init", "mlflow", "airflow-api-server", "airflow-scheduler", "airflow-dag-processor",
-         "airflow-triggerer", "metrics"),
+         "airflow-triggerer", "prediction-api", "metrics"),
     ),
     "minio": (
         ("store_mlflow", "store_tasks_access_key", "store_tasks_secret_key",

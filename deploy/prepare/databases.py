@@ -13,7 +13,7 @@ from psycopg2 import sql
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT, connection, encrypt_password
 
 SECRETS = Path("/run/secrets")
-OWNERS = ("airflow", "mlflow", "mlflow_auth", "aforo")
+OWNERS = ("airflow", "mlflow", "mlflow_auth", "aforo", "events")
 METRICS = "metrics"
 
 

@@ -27,8 +27,8 @@ from aforo.contracts.specification import Specification
 from aforo.errors import SettingsError
 from prediction_api.problems import Problem
 
-Scope = Literal["predict", "feedback", "admin"]
-SCOPES: tuple[Scope, ...] = ("predict", "feedback", "admin")
+Scope = Literal["predict", "events", "feedback", "admin"]
+SCOPES: tuple[Scope, ...] = ("predict", "events", "feedback", "admin")
 
 _MOST_KEYS = 1_024
 _SLOT = struct.Struct("d")

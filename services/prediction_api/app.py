@@ -21,6 +21,8 @@ from prediction_api.api_keys import ApiKeys
 from prediction_api.api_keys import Scope as KeyScope
 from prediction_api.challenging import Challenging
 from prediction_api.describing import ModelDescription, ModelList, Readiness, VersionDescription
+from prediction_api.event_routes import event_routes
+from prediction_api.events import Events
 from prediction_api.local_copy import CopyStatus
 from prediction_api.metrics import Metrics, exposition
 from prediction_api.openapi import OpenApiPage
@@ -58,6 +60,8 @@ class Application:
         The challengers on trial.
     traffic
         The last hour's, for the page.
+    events
+        Takes the events that windows are computed from.
     """
 
     def __init__(
@@ -71,9 +75,11 @@ class Application:
         recorder: Recorder | None,
         challenging: Challenging,
         traffic: Traffic,
+        events: Events,
     ) -> None:
         self.predicting = Predicting(models, keys, limits, metrics, recorder, challenging)
         self._api = _api(models, keys, metrics, states, challenging, traffic)
+        self._api.include_router(event_routes(events, limits, _needs_key(keys, "events")))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from aforo.contracts.explanation import ExplanationMethod
 from aforo.contracts.prediction import PredictionContract
 from aforo.contracts.table import LARGEST_EXACT_INTEGER, ColumnContract
-from prediction_api.explaining import Row, explain
+from prediction_api.explaining import MOMENT, Row, explain
 from prediction_api.problems import Fault, Problem, pointer
+from prediction_api.windows import WindowFiller
 
 # Orders of columns whose decoder is kept; a client uses one or a few.
 _KEPT_ORDERS = 64
@@ -44,18 +45,27 @@ class RowDecoder:
         What the model takes.
     max_rows
         Largest number of rows in one request.
+    windows
+        Fills in the contract's windows; ``None`` if it has none.
+
+    Attributes
+    ----------
+    columns
+        What a request may hold, in the order that :meth:`admit` takes: the contract's inputs, then the times and keys
+        of its windows.
     """
 
-    def __init__(self, contract: PredictionContract, *, max_rows: int) -> None:
-        self._columns = contract.inputs
-        self._names = tuple(column.name for column in contract.inputs)
+    def __init__(self, contract: PredictionContract, *, max_rows: int, windows: WindowFiller | None = None) -> None:
+        self.columns = contract.inputs if windows is None else contract.request_columns
+        self._names = tuple(column.name for column in self.columns)
         self._max_rows = max_rows
-        aliases = [f"c{i}" for i in range(len(self._columns))]  # a column may be called `class`
+        self._windows = windows
+        aliases = [f"c{i}" for i in range(len(self.columns))]  # a column may be called `class`
         row = msgspec.defstruct(
             "Row",
             [
                 (alias, value_type(column), None) if column.nullable else (alias, value_type(column))
-                for alias, column in zip(aliases, self._columns, strict=True)
+                for alias, column in zip(aliases, self.columns, strict=True)
             ],
             rename=dict(zip(aliases, self._names, strict=True)),
             kw_only=True,
@@ -90,10 +100,10 @@ class RowDecoder:
             elif request.rows is msgspec.UNSET and request.columns is not msgspec.UNSET is not request.data:
                 rows = self._ordered(tuple(request.columns)).decode(request.data)
             else:
-                rows, method = explain(body, self._columns)
+                rows, method = explain(body, self.columns)
                 return self.admit(rows), method
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _NotTheColumnsError):
-            rows, method = explain(body, self._columns)
+            rows, method = explain(body, self.columns)
             return self.admit(rows), method
         wanted = request.explain
         if wanted is False:
@@ -101,7 +111,7 @@ class RowDecoder:
         return self.admit(rows), "shapley" if wanted is True else wanted.method
 
     def admit(self, rows: list[Row]) -> list[Row]:
-        """Return ``rows`` if there is at least one and not too many.
+        """Return ``rows`` as the model takes them, if there is at least one and not too many.
 
         Raises
         ------
@@ -116,14 +126,14 @@ class RowDecoder:
             )
         if len(rows) > self._max_rows:
             raise Problem("too_many_rows", f"{len(rows):,} rows in one request; expected {self._max_rows:,} or fewer")
-        return rows
+        return rows if self._windows is None else self._windows.fill(rows)
 
     def _ordered(self, order: tuple[str, ...]) -> _OrderedRows:
         decoder = self._orders.get(order)
         if decoder is None:
             if len(self._orders) >= _KEPT_ORDERS:
                 self._orders.clear()
-            decoder = self._orders[order] = _OrderedRows(self._columns, order)
+            decoder = self._orders[order] = _OrderedRows(self.columns, order)
         return decoder
 
 
@@ -165,6 +175,8 @@ def value_type(column: ColumnContract) -> Any:
             admitted = str if column.nullable else Annotated[str, msgspec.Meta(min_length=1)]
     elif column.type == "boolean":
         admitted = bool
+    elif column.type == "timestamp":
+        admitted = MOMENT
     elif column.type == "integer":
         low, high = integer_bounds(column)
         admitted = Annotated[int, msgspec.Meta(ge=low, le=high)]

@@ -9,20 +9,23 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, get_args
+from datetime import date, datetime
+from typing import Annotated, Any, get_args
 
+import msgspec
 import orjson
 
 from aforo.contracts.explanation import ExplanationMethod
 from aforo.contracts.table import LARGEST_EXACT_INTEGER, ColumnContract
 from prediction_api.problems import Fault, Problem, pointer
 
-Value = str | float | bool | None
+Value = str | float | bool | datetime | date | None
 Row = tuple[Value, ...]
 """The values of one row in the order of the contract's columns; ``None`` is missing."""
 
 # A body of the largest size can hold a million bad values; nobody reads that many.
 MAX_FAULTS = 1_000
+MOMENT = Annotated[datetime, msgspec.Meta(tz=True)]
 _SHAPES = 'expected {"rows": [{...}, ...]} or {"columns": [...], "data": [[...], ...]}'
 
 
@@ -38,13 +41,13 @@ class Faults:
         if len(self.listed) < MAX_FAULTS:
             self.listed.append(Fault(place, code, message))
 
-    def raise_if_any(self) -> None:
-        """Raise ``invalid_rows`` if a fault was found."""
+    def raise_if_any(self, code: str = "invalid_rows") -> None:
+        """Raise the problem of this code if a fault was found."""
         if self.count:
             first = self.listed[0]
             more = f", and {self.count - 1:,} more" if self.count > 1 else ""
             raise Problem(
-                "invalid_rows",
+                code,
                 f"{first.pointer or 'the body'}: {first.message}{more}",
                 faults=tuple(self.listed),
                 fault_count=self.count,
@@ -209,6 +212,12 @@ def check_value(value: object, column: ColumnContract, place: str, faults: Fault
             return value
         _wrong_type(value, column, place, faults)
         return None
+    if column.type in ("timestamp", "date"):
+        try:
+            return msgspec.convert(value, MOMENT if column.type == "timestamp" else date)
+        except msgspec.ValidationError:
+            _wrong_type(value, column, place, faults)
+            return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         _wrong_type(value, column, place, faults)
         return None
@@ -243,6 +252,10 @@ def expected(column: ColumnContract) -> str:
             text = f"one of {', '.join(column.categories[:20])} and {len(column.categories) - 20} more"
     elif column.type == "boolean":
         text = "true or false"
+    elif column.type == "timestamp":
+        text = "a time in ISO 8601 with its offset, such as 2013-07-04T21:30:00Z"
+    elif column.type == "date":
+        text = "a date (YYYY-MM-DD)"
     else:
         text = "an integer" if column.type == "integer" else "a number"
         if column.minimum is not None and column.maximum is not None:

@@ -56,6 +56,22 @@ _HELP = {
         ("model", "version"),
     ),
     "aforo_shadow_dropped_total": ("counter", "Requests that were not copied, the queue being full.", ("model",)),
+    "aforo_events_total": (
+        "counter",
+        "Events received, by what became of each; future, missing_key and invalid ones refuse their request.",
+        ("model", "stream", "outcome"),
+    ),
+    "aforo_events_newest_seconds": ("gauge", "Time of the newest event, since 1970.", ("model", "stream")),
+    "aforo_window_rows_total": (
+        "counter",
+        "Rows whose windows were filled in, could not be known, or were not asked for (no_time).",
+        ("model", "stream", "outcome"),
+    ),
+    "aforo_window_panes_age_seconds": (
+        "gauge",
+        "Since a worker's panes were last as they are in the database.",
+        ("worker", "model", "stream"),
+    ),
     "aforo_worker_up": ("gauge", "Whether a worker is alive.", ("worker",)),
     "aforo_model_ready": ("gauge", "Whether the model's champion answers.", ("worker", "model")),
     "aforo_waiting_rows": ("gauge", "Rows that wait for a model.", ("worker",)),

@@ -22,7 +22,7 @@ Json = dict[str, Any]
 _REFUSALS = {
     "400": "The body is not JSON",
     "401": "A valid API key is needed",
-    "403": "The API key lacks the scope `predict`",
+    "403": "The API key lacks the scope",
     "404": "No such model, version or alias",
     "406": "The answer would be JSON, and `Accept` takes none",
     "408": "The request did not arrive in time",
@@ -88,6 +88,8 @@ def _document_refusals(path: str, operation: Json) -> None:
     statuses = [] if "/health/" in path or path == "/v2" else ["401", "403"]
     if "{" in path:
         statuses += ["404", "503"]
+    if path == "/events":
+        statuses += ["400", "404", "413", "415", "422", "503"]
     for status in statuses:
         responses.setdefault(status, _refusal(_REFUSALS[status]))
 

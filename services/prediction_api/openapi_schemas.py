@@ -21,11 +21,17 @@ def schemas_of(served: ServedVersion) -> Json:
     contract = served.contract
     rows = {"type": "array", "items": {"$ref": f"#/components/schemas/{served.model}.Row"}, "minItems": 1}
     return {
-        "Row": _closed({column.name: column_schema(column) for column in contract.inputs}, _required(contract)),
+        "Row": _closed(
+            {column.name: column_schema(column) for column in contract.request_columns}, _required(contract)
+        ),
         "Prediction": _prediction_schema(contract),
         **_native_schemas(served.model, rows, contract),
         **_scoring_schemas(rows, contract),
         **_inference_schemas(served.model, contract),
+        **{
+            f"{stream.stream}.Event": _closed({c.name: column_schema(c) for c in stream.event_columns})
+            for stream in contract.windows
+        },
     }
 
 
@@ -51,7 +57,8 @@ def _native_schemas(name: str, rows: Json, contract: PredictionContract) -> Json
 def _scoring_schemas(rows: Json, contract: PredictionContract) -> Json:
     split = _closed({**_table(contract), "index": {"description": "Not read."}}, ["columns", "data"])
     columns = {
-        column.name: {"type": "array", "items": column_schema(column), "minItems": 1} for column in contract.inputs
+        column.name: {"type": "array", "items": column_schema(column), "minItems": 1}
+        for column in contract.request_columns
     }
     return {
         "invocations.Request": {
@@ -73,9 +80,9 @@ def _inference_schemas(name: str, contract: PredictionContract) -> Json:
         "parameters": {"description": "Not read."},
         "inputs": {
             "type": "array",
-            "items": {"oneOf": [_tensor_schema(column) for column in contract.inputs]},
+            "items": {"oneOf": [_tensor_schema(column) for column in contract.request_columns]},
             "minItems": len(_required(contract)),
-            "maxItems": len(contract.inputs),
+            "maxItems": len(contract.request_columns),
             "allOf": [
                 {"contains": _open({"name": {"const": column}}), "maxContains": 1} for column in _required(contract)
             ],
@@ -99,7 +106,7 @@ def _table(contract: PredictionContract) -> Json:
     return {
         "columns": {
             "type": "array",
-            "items": {"type": "string", "enum": [column.name for column in contract.inputs]},
+            "items": {"type": "string", "enum": [column.name for column in contract.request_columns]},
             "uniqueItems": True,
             "minItems": max(1, len(required)),
             "allOf": [{"contains": {"const": name}} for name in required],
@@ -115,7 +122,7 @@ def _table(contract: PredictionContract) -> Json:
 
 
 def _required(contract: PredictionContract) -> list[str]:
-    return [column.name for column in contract.inputs if not column.nullable]
+    return [column.name for column in contract.request_columns if not column.nullable]
 
 
 def _open(properties: Json, required: list[str] | None = None) -> Json:
@@ -129,7 +136,7 @@ def _closed(properties: Json, required: list[str] | None = None) -> Json:
 
 
 def _tensor_schema(column: ColumnContract) -> Json:
-    datatypes = {"string": ["BYTES"], "boolean": ["BOOL"]}.get(
+    datatypes = {"string": ["BYTES"], "timestamp": ["BYTES"], "boolean": ["BOOL"]}.get(
         column.type, [datatype for datatype in DATATYPES if datatype not in ("BYTES", "BOOL")]
     )
     return {
@@ -157,8 +164,10 @@ def _tensor_schema(column: ColumnContract) -> Json:
 
 def column_schema(column: ColumnContract) -> Json:
     """Return the JSON schema of one column's values."""
-    kinds = {"string": "string", "boolean": "boolean", "integer": "integer"}
-    schema: Json = {"type": kinds.get(column.type, "number")}
+    kinds = {"integer": "integer", "number": "number", "boolean": "boolean"}
+    schema: Json = {"type": kinds.get(column.type, "string")}
+    if column.type in ("timestamp", "date"):
+        schema["format"] = "date-time" if column.type == "timestamp" else "date"
     if column.type == "string" and column.categories is not None:
         schema["enum"] = list(column.categories)
     elif column.type == "string" and not column.nullable:

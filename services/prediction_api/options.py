@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aforo.errors import SettingsError
 from aforo.monitoring.spool import SpoolOptions
-from aforo.settings import Settings
+from aforo.settings import Settings, secret
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +85,12 @@ class ServeOptions:
         What the versions of one worker may use before unused ones are let go.
     log
         How predictions are recorded; ``None`` for not at all.
+    events_url
+        Database of the events that windows are computed from; ``None`` for a SQLite file beside the local copy.
+    events_refresh_s
+        How often a worker reads what other workers have taken.
+    events_stale_s
+        Windows are missing once the database has not answered for this long.
     """
 
     host: str = "127.0.0.1"
@@ -100,6 +106,9 @@ class ServeOptions:
     api_keys_file: Path | None = None
     memory_budget_bytes: int = 2**30
     log: SpoolOptions | None = None
+    events_url: str | None = None
+    events_refresh_s: float = 1.0
+    events_stale_s: float = 30.0
     limits: Limits = field(default_factory=Limits)
 
     @property
@@ -107,10 +116,16 @@ class ServeOptions:
         """Where the challengers' trials are kept: beside the local copy, so that they outlive a restart."""
         return self.mirror.parent / "trials"
 
+    @property
+    def events_database(self) -> str:
+        """Where events are kept."""
+        return self.events_url or f"sqlite:///{self.mirror.parent / 'events.db'}"
+
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], settings: Settings) -> ServeOptions:
         """Read ``AFORO_SERVE_HOST``, ``_PORT``, ``_WORKERS``, ``_MODELS``, ``_WARM`` (lists with commas),
-        ``AFORO_SERVE_LOG`` with its own (:class:`~aforo.monitoring.spool.SpoolOptions`), and ``AFORO_API_KEYS_FILE``.
+        ``AFORO_SERVE_LOG`` with its own (:class:`~aforo.monitoring.spool.SpoolOptions`), ``AFORO_API_KEYS_FILE`` and
+        ``AFORO_EVENTS_URL``.
 
         Raises
         ------
@@ -128,6 +143,7 @@ class ServeOptions:
             signing_key_file=settings.signing_key_file,
             api_keys_file=Path(keys) if keys else None,
             log=SpoolOptions.from_environment(environ, settings.home),
+            events_url=secret(environ, "AFORO_EVENTS_URL") or None,
         )
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@
     forbidden               403   the key may not do this
     not_found               404   no such route
     model_not_found         404   no such model, version or alias
+    stream_not_found        404   no served version of the model has such an event stream
     method_not_allowed      405
     not_acceptable          406   the answer is JSON, and the client takes none
     request_timeout         408   the body did not arrive in time
@@ -17,6 +18,7 @@
     unsupported_media_type  415   the body is of another content type or encoding
     invalid_rows            422   values that the contract does not allow, each with its JSON pointer
     invalid_entity_key      422   X-Entity-Key does not name each row
+    invalid_events          422   events that the contract does not allow, each value with its JSON pointer
     invalid_trial           422   a challenger's trial that cannot be
     not_explainable         422   the version has nothing to compare a row with
     headers_too_large       431   more bytes of headers than the service takes
@@ -44,6 +46,7 @@ _PROBLEMS = {
     "forbidden": (403, "This API key may not do that"),
     "not_found": (404, "There is no such route"),
     "model_not_found": (404, "There is no such model, version or alias"),
+    "stream_not_found": (404, "The model has no such event stream"),
     "method_not_allowed": (405, "This route takes another method"),
     "not_acceptable": (406, "The answer would be JSON"),
     "request_timeout": (408, "The request did not arrive in time"),
@@ -52,6 +55,7 @@ _PROBLEMS = {
     "unsupported_media_type": (415, "The body is of a kind that is not understood"),
     "invalid_rows": (422, "The rows are not what the model's contract says"),
     "invalid_entity_key": (422, "The entity keys do not fit the rows"),
+    "invalid_events": (422, "The events are not what the model's contract says"),
     "invalid_trial": (422, "The trial cannot be"),
     "not_explainable": (422, "The version cannot be explained"),
     "rate_limited": (429, "The API key's rate is used up"),
@@ -95,6 +99,8 @@ FAULT_CODES = (
     "wrong_length",
     "no_rows",
     "wrong_shape",
+    "in_the_future",
+    "inexact",
 )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from datetime import date
 from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
@@ -147,6 +148,8 @@ class _Series:
                 values = list(row)
                 for place, name in private:
                     value = values[place]
+                    if isinstance(value, date):
+                        raise AssertionError(f"{name} is an input, and none of them is a date")
                     if value is not None and value != "":
                         values[place] = hashed(value, name, key)
                 return struct(*values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from prediction_api.answers import Answers, Prediction
 from prediction_api.batching import Batcher, RowBudget
 from prediction_api.decoding import ColumnFiller, RowDecoder
 from prediction_api.explaining import Row
+from prediction_api.windows import WindowFiller, WindowPanes
 
 _TRIAL_ROWS = 32
 # How long a short request may have to wait for one slice of a long one.
@@ -51,6 +53,7 @@ class ServedVersion:
         max_rows: int,
         budget: RowBudget,
         observe: Callable[[int], None],
+        windows: WindowFiller | None = None,
     ) -> None:
         self.model = model
         self.version = version
@@ -61,7 +64,7 @@ class ServedVersion:
         self.size_bytes = copies * (bundle.folder / GRAPH).stat().st_size + _LEAST_SIZE_BYTES
         self.loaded_at = time.time()
         self.last_used = time.monotonic()
-        self.decoder = RowDecoder(self.contract, max_rows=max_rows)
+        self.decoder = RowDecoder(self.contract, max_rows=max_rows, windows=windows)
         self.answers = Answers(self.contract, model=model, version=version)
         background = bundle.background
         self.explainer = None if background is None else Explainer(bundle.predictor.run, self.contract, background)
@@ -81,7 +84,7 @@ class ServedVersion:
         """Return why a row is answered as it is; see :meth:`aforo.export.explanations.Explainer.explain`."""
         if self.explainer is None:
             raise AssertionError(f"{self.model} {self.version} was asked for explanations without being looked at")
-        named = dict(zip((column.name for column in self.contract.inputs), row, strict=True))
+        named: dict[str, Any] = dict(zip((column.name for column in self.contract.inputs), row, strict=True))
         return self.explainer.explain(named, method, soft_deadline=soft_deadline, deadline=deadline)
 
     def golden_rows(self, count: int) -> list[Row]:
@@ -118,6 +121,7 @@ def load_version(
     budget: RowBudget,
     observe: Callable[[int], None],
     take_graph: TakeGraph = read_graph,
+    windows: WindowPanes | None = None,
 ) -> ServedVersion:
     """Load a bundle, after its signature, digests, contract and golden rows were found good.
 
@@ -129,6 +133,8 @@ def load_version(
         See :class:`~prediction_api.batching.Batcher`.
     take_graph
         See :func:`~aforo.registry.bundle.read_bundle`.
+    windows
+        Where the panes of its windows are held; ``None`` where there are none, as in a test of the graph alone.
 
     Raises
     ------
@@ -140,4 +146,12 @@ def load_version(
         raise BundleRefused(f"{folder}: there are no golden rows, so nothing shows that the graph works here")
     if bundle.contract.use_case != model:
         raise BundleRefused(f"{folder}: the bundle is of {bundle.contract.use_case!r}; expected one of {model!r}")
-    return ServedVersion(model=model, version=version, bundle=bundle, max_rows=max_rows, budget=budget, observe=observe)
+    return ServedVersion(
+        model=model,
+        version=version,
+        bundle=bundle,
+        max_rows=max_rows,
+        budget=budget,
+        observe=observe,
+        windows=None if windows is None else windows.filler(bundle.contract),
+    )

@@ -49,6 +49,7 @@ from prediction_api.recording import Recorder
 from prediction_api.served_models import ServedModels
 from prediction_api.served_version import ServedVersion, load_version
 from prediction_api.shared_graphs import SharedGraphs
+from prediction_api.windows import WindowPanes
 from prediction_api.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -139,6 +140,7 @@ class _Supervisor:
         options = self._options
         budget = RowBudget(options.limits.max_waiting_rows)
         metrics = Metrics()
+        windows = WindowPanes(metrics, stale_s=options.events_stale_s)
 
         def load(model: str, version: str, folder: Path) -> ServedVersion:
             return load_version(
@@ -150,6 +152,7 @@ class _Supervisor:
                 budget=budget,
                 observe=metrics.histogram("aforo_batch_rows", model).observe,
                 take_graph=graphs.take,
+                windows=windows,
             )
 
         models = ServedModels(
@@ -163,7 +166,7 @@ class _Supervisor:
         models.refresh()
         if options.log is not None:
             self._recorder = Recorder(options.log, workers=options.workers, key=log_key(self._key), metrics=metrics)
-        return Worker(options, models, self._keys, budget, metrics, run_folder, self._recorder)
+        return Worker(options, models, self._keys, budget, metrics, run_folder, self._recorder, windows)
 
     def _fork(self, worker: Worker, number: int, listener: socket.socket) -> None:
         gc.collect()

@@ -18,14 +18,17 @@ from prediction_api.api_keys import ApiKeys
 from prediction_api.app import Application
 from prediction_api.batching import RowBudget
 from prediction_api.challenging import Challenging
+from prediction_api.events import Events
 from prediction_api.fast_lane import fast_lane
 from prediction_api.http_protocol import sweep_connections
 from prediction_api.metrics import Metrics
 from prediction_api.options import ServeOptions
+from prediction_api.pane_store import PaneStore
 from prediction_api.recording import Recorder
 from prediction_api.served_models import CHAMPION, ServedModels
 from prediction_api.traffic import Traffic
 from prediction_api.trials import TrialFiles
+from prediction_api.windows import WindowPanes
 from prediction_api.worker_state import WorkerStates
 
 logger = logging.getLogger(__name__)
@@ -41,7 +44,7 @@ class Worker:
 
     Parameters
     ----------
-    budget, metrics
+    budget, metrics, windows
         Those that ``models`` was made with.
     """
 
@@ -54,6 +57,7 @@ class Worker:
         metrics: Metrics,
         run_folder: Path,
         recorder: Recorder | None,
+        windows: WindowPanes,
     ) -> None:
         self.options = options
         self.models = models
@@ -64,6 +68,9 @@ class Worker:
         self.states = WorkerStates(run_folder)
         self.traffic = Traffic(run_folder, self.states)
         self.challenging = Challenging(TrialFiles(options.trials_folder), models, metrics, recorder)
+        self.events = Events(
+            models, windows, PaneStore(options.events_database), metrics, refresh_s=options.events_refresh_s
+        )
         self.application = Application(
             models,
             keys=keys,
@@ -73,6 +80,7 @@ class Worker:
             recorder=recorder,
             challenging=self.challenging,
             traffic=self.traffic,
+            events=self.events,
         )
 
     def run(self, number: int, listener: socket.socket) -> None:
@@ -102,7 +110,9 @@ class Worker:
             runner.run(self._serve(server, listener))
 
     async def _serve(self, server: uvicorn.Server, listener: socket.socket) -> None:
+        await self.events.refresh()
         tasks = [
+            asyncio.create_task(self.events.watch(self.states.worker)),
             asyncio.create_task(self.models.watch(self.options.look_s, lambda: self._publish(server))),
             asyncio.create_task(self.challenging.watch(self.options.look_s)),
             asyncio.create_task(sweep_connections(server.server_state)),
@@ -116,6 +126,7 @@ class Worker:
             for task in tasks:
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
+            self.events.close()
             self._publish(server)
             if self.recorder is not None:
                 self.recorder.close()

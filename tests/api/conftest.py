@@ -339,6 +339,12 @@ def registry(tmp_path: Path) -> LocalRegistry:
 
 
 @pytest.fixture(scope="session")
+def registry_at() -> type[LocalRegistry]:
+    """Give a test a registry in a folder of its choice."""
+    return LocalRegistry
+
+
+@pytest.fixture(scope="session")
 def shared_registry(tmp_path_factory: pytest.TempPathFactory) -> LocalRegistry:
     """One model a task; ``flight_delay`` has two versions, an alias each, and one that no alias points at."""
     registry = LocalRegistry(tmp_path_factory.mktemp("served") / "mirror")

@@ -73,10 +73,15 @@ def test_only_the_proxy_publishes_ports_and_on_this_machine_alone() -> None:
     assert all(port.startswith("${AFORO_BIND:-127.0.0.1}:") for port in SERVICES["proxy"]["ports"])
 
 
-def test_the_database_is_reached_from_the_inner_network_alone() -> None:
+def test_the_database_is_reached_from_inner_networks_alone() -> None:
     assert COMPOSE["networks"]["back"]["internal"] is True
-    assert SERVICES["postgres"]["networks"] == ["back"]
-    assert SERVICES["prediction-api"]["networks"] == ["front"]
+    assert COMPOSE["networks"]["events"]["internal"] is True
+    assert SERVICES["postgres"]["networks"] == ["back", "events"]
+    assert SERVICES["prediction-api"]["networks"] == ["front", "events"]
+    assert [name for name, service in SERVICES.items() if "events" in service.get("networks", [])] == [
+        "postgres",
+        "prediction-api",
+    ]
 
 
 def test_no_service_holds_a_key_of_the_store_but_those_that_use_it() -> None:

@@ -74,9 +74,9 @@ class InferenceProtocol:
         if own_id is not None and not isinstance(own_id, str):
             faults.add(pointer("id"), "wrong_type", f"expected a string, got {kind_of(own_id)}")
         wanted = _wanted_outputs(document.get("outputs"), served.contract, faults)
-        columns = _columns(document.get("inputs"), tensors, served.contract, faults)
+        columns = _columns(document.get("inputs"), tensors, served.decoder.columns, faults)
         faults.raise_if_any()
-        rows = list(zip(*(columns[column.name] for column in served.contract.inputs), strict=True))
+        rows = list(zip(*(columns[column.name] for column in served.decoder.columns), strict=True))
         return InferenceExchange(served.decoder.admit(rows), served, own_id, wanted)
 
     def problem(self, problem: Problem, request_id: str) -> bytes:
@@ -202,13 +202,13 @@ def _wanted_outputs(outputs: object, contract: PredictionContract, faults: Fault
 
 
 def _columns(
-    inputs: object, tensors: bytes, contract: PredictionContract, faults: Faults
+    inputs: object, tensors: bytes, known: Sequence[ColumnContract], faults: Faults
 ) -> dict[str, Sequence[Value]]:
     """Return the values of each column, all of one length if no fault was added."""
     if not isinstance(inputs, list) or not inputs:
         faults.add(pointer("inputs"), "wrong_type", "expected a non-empty array of tensors")
         return {}
-    by_name = {column.name: column for column in contract.inputs}
+    by_name = {column.name: column for column in known}
     columns: dict[str, Sequence[Value]] = {}
     for place, tensor in enumerate(inputs):
         name = tensor.get("name") if isinstance(tensor, dict) else None
@@ -227,7 +227,7 @@ def _columns(
     lengths = {len(values) for values in columns.values()}
     if len(lengths) > 1 and not faults.count:
         faults.add(pointer("inputs"), "wrong_length", f"tensors of different lengths: {sorted(lengths)}")
-    for column in contract.inputs:
+    for column in known:
         if column.name not in columns:
             columns[column.name] = [None] * max(lengths, default=0)
             if not column.nullable:
@@ -243,7 +243,7 @@ def _column(
     if datatype not in DATATYPES:
         faults.add(pointer("inputs", place, "datatype"), "wrong_type", f"expected one of {', '.join(DATATYPES)}")
         return [], tensors
-    right = {"string": datatype == "BYTES", "boolean": datatype == "BOOL"}.get(
+    right = {"string": datatype == "BYTES", "timestamp": datatype == "BYTES", "boolean": datatype == "BOOL"}.get(
         column.type, datatype not in ("BYTES", "BOOL")
     )
     if not right:

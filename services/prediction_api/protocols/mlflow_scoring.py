@@ -53,7 +53,7 @@ class ScoringProtocol:
                 faults.add(pointer(key), "unknown_field", f"expected {shapes[0]} alone")
             if document.get("params"):
                 faults.add(pointer("params"), "unknown_field", "the model takes no parameters")
-            rows = _rows(document[shapes[0]], shapes[0], served.contract, faults)
+            rows = _rows(document[shapes[0]], shapes[0], served.decoder.columns, faults)
         faults.raise_if_any()
         return ScoringExchange(served.decoder.admit(rows), served)
 
@@ -99,11 +99,11 @@ def record(prediction: Prediction, contract: PredictionContract) -> dict[str, An
     }
 
 
-def _rows(content: object, shape: str, contract: PredictionContract, faults: Faults) -> list[Row]:
+def _rows(content: object, shape: str, columns: Sequence[ColumnContract], faults: Faults) -> list[Row]:
     if shape == "dataframe_split":
-        return _split_rows(content, contract, faults)
+        return _split_rows(content, columns, faults)
     if shape == "inputs" and isinstance(content, dict):
-        return _column_rows(content, contract, faults)
+        return _column_rows(content, columns, faults)
     if not isinstance(content, list):
         faults.add(pointer(shape), "wrong_type", f"expected an array of objects, got {kind_of(content)}")
         return []
@@ -112,14 +112,12 @@ def _rows(content: object, shape: str, contract: PredictionContract, faults: Fau
         if not isinstance(row, dict):
             faults.add(pointer(shape, number), "wrong_type", f"expected an object, got {kind_of(row)}")
             continue
-        _refuse_unknown(row, contract, faults, shape, number)
-        rows.append(
-            tuple(_value(row, column, pointer(shape, number, column.name), faults) for column in contract.inputs)
-        )
+        _refuse_unknown(row, columns, faults, shape, number)
+        rows.append(tuple(_value(row, column, pointer(shape, number, column.name), faults) for column in columns))
     return rows
 
 
-def _split_rows(content: object, contract: PredictionContract, faults: Faults) -> list[Row]:
+def _split_rows(content: object, columns: Sequence[ColumnContract], faults: Faults) -> list[Row]:
     where = "dataframe_split"
     if not isinstance(content, dict) or not content.keys() <= _SPLIT_FIELDS:
         faults.add(pointer(where), "wrong_shape", "expected an object with columns, data and at most index")
@@ -131,13 +129,13 @@ def _split_rows(content: object, contract: PredictionContract, faults: Faults) -
     if not isinstance(data, list):
         faults.add(pointer(where, "data"), "wrong_type", f"expected an array of arrays, got {kind_of(data)}")
         return []
-    names = {column.name for column in contract.inputs}
+    names = {column.name for column in columns}
     for place, name in enumerate(order):
         if name not in names:
             faults.add(pointer(where, "columns", place), "unknown_field", f"the model takes {', '.join(sorted(names))}")
         elif name in order[:place]:
             faults.add(pointer(where, "columns", place), "repeated_field", f"{name} is there already")
-    for column in contract.inputs:
+    for column in columns:
         if column.name not in order and not column.nullable:
             faults.add(pointer(where, "columns"), "missing_field", f"{column.name} is missing")
     if faults.count:
@@ -158,17 +156,17 @@ def _split_rows(content: object, contract: PredictionContract, faults: Faults) -
                     pointer(where, "data", number, places[column.name]),
                     faults,
                 )
-                for column in contract.inputs
+                for column in columns
             )
         )
     return rows
 
 
-def _column_rows(content: dict[str, Any], contract: PredictionContract, faults: Faults) -> list[Row]:
-    _refuse_unknown(content, contract, faults, "inputs")
+def _column_rows(content: dict[str, Any], columns: Sequence[ColumnContract], faults: Faults) -> list[Row]:
+    _refuse_unknown(content, columns, faults, "inputs")
     lengths = set()
-    columns: dict[str, list[Value]] = {}
-    for column in contract.inputs:
+    values_of: dict[str, list[Value]] = {}
+    for column in columns:
         place = pointer("inputs", column.name)
         if column.name not in content:
             if not column.nullable:
@@ -179,7 +177,7 @@ def _column_rows(content: dict[str, Any], contract: PredictionContract, faults: 
             faults.add(place, "wrong_type", f"expected an array, got {kind_of(values)}")
             continue
         lengths.add(len(values))
-        columns[column.name] = [
+        values_of[column.name] = [
             check_value(
                 _missing(value[0] if isinstance(value, list) and len(value) == 1 else value),
                 column,
@@ -193,7 +191,7 @@ def _column_rows(content: dict[str, Any], contract: PredictionContract, faults: 
     if faults.count or not lengths:
         return []
     missing: list[Value] = [None] * max(lengths)
-    return list(zip(*(columns.get(column.name, missing) for column in contract.inputs), strict=True))
+    return list(zip(*(values_of.get(column.name, missing) for column in columns), strict=True))
 
 
 def _value(row: dict[str, Any], column: ColumnContract, place: str, faults: Faults) -> Value:
@@ -207,8 +205,10 @@ def _missing(value: object) -> object:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _refuse_unknown(row: Mapping[str, Any], contract: PredictionContract, faults: Faults, *where: str | int) -> None:
-    names = {column.name for column in contract.inputs}
+def _refuse_unknown(
+    row: Mapping[str, Any], columns: Sequence[ColumnContract], faults: Faults, *where: str | int
+) -> None:
+    names = {column.name for column in columns}
     for key in row:
         if key not in names:
             faults.add(pointer(*where, key), "unknown_field", f"the model takes {', '.join(sorted(names))}")
