@@ -29,6 +29,13 @@ def predict(
         str, typer.Option("--output", "-o", help="Folder or s3:// prefix for the Parquet parts.", show_default=False)
     ],
     version: Annotated[str, typer.Option(help="Number or alias.")] = "champion",
+    events: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Events that the model's windows are computed from: path, glob or s3:// URL; STREAM=PATH if it has "
+            "several streams."
+        ),
+    ] = None,
     keep: Annotated[
         list[str] | None, typer.Option(help="Column of the input to copy to the output; may be repeated.")
     ] = None,
@@ -40,7 +47,9 @@ def predict(
     """Predict files of any size. A job that broke off goes on where it stopped."""
     started = time.monotonic()
     platform = Platform.of(Settings.from_environment())
-    manifest = bulk.predict(model, version, source, output, platform, keep=keep or (), max_bad_rows=max_bad_rows)
+    manifest = bulk.predict(
+        model, version, source, output, platform, events=events or (), keep=keep or (), max_bad_rows=max_bad_rows
+    )
     if as_json:
         show_json(manifest)
         return

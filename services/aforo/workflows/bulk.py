@@ -17,9 +17,11 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import polars as pl
+from pydantic import Field
 
 from aforo.contracts.prediction import PredictionContract
 from aforo.contracts.specification import Specification
@@ -33,6 +35,7 @@ from aforo.export.answering import answer_columns
 from aforo.export.inference import GraphPredictor, output_widths
 from aforo.registry.bundle import read_bundle
 from aforo.workflows.answering import PROBLEM, ROW, answer
+from aforo.workflows.batch_windows import BatchWindows, files_of_events
 from aforo.workflows.destination import Destination, destination_at
 from aforo.workflows.wiring import Platform
 
@@ -48,7 +51,7 @@ class BulkJob(Specification):
 
     Attributes
     ----------
-    inputs
+    inputs, events
         Path of each file to its stamp, which changes when the file does.
     """
 
@@ -56,6 +59,7 @@ class BulkJob(Specification):
     version: str
     model_digest: str
     inputs: dict[str, str]
+    events: Annotated[dict[str, str], Field(default_factory=dict)]
     keep: tuple[str, ...]
     rows_per_part: int
 
@@ -101,6 +105,7 @@ def predict(
     output: str,
     platform: Platform,
     *,
+    events: Sequence[str] = (),
     keep: Sequence[str] = (),
     max_bad_rows: int = 0,
     rows_per_part: int = _ROWS_PER_PART,
@@ -115,6 +120,9 @@ def predict(
         Path, glob or ``s3://`` URL of ``.parquet``, ``.csv``, ``.csv.gz`` or ``.csv.zip`` files.
     output
         A folder, or an ``s3://`` prefix: empty, absent, or begun by the same job.
+    events
+        Files of the events that the model's windows are computed from; see
+        :func:`~aforo.workflows.batch_windows.files_of_events`. Without them window columns are as the input has them.
     keep
         Columns of the input that are copied to the output.
     max_bad_rows
@@ -140,11 +148,13 @@ def predict(
     with tempfile.TemporaryDirectory(prefix="aforo-bulk-") as temporary:
         folder = platform.versions.download(model, registered.version, Path(temporary) / "bundle")
         bundle = read_bundle(folder, platform.signing_key)
+        told = files_of_events(events, bundle.contract, platform.settings)
         job = BulkJob(
             model=model,
             version=registered.version,
             model_digest=bundle.model_digest,
             inputs={file.path: file.stamp for file in files},
+            events={file.path: file.stamp for files_told in told.values() for file in files_told},
             keep=tuple(keep),
             rows_per_part=rows_per_part,
         )
@@ -153,11 +163,12 @@ def predict(
             logger.info("finished before", extra={"output": output})
             return BulkManifest.model_validate_json(finished)
         inputs = [_open(file) for file in files]
+        windows = BatchWindows.of(told, bundle.contract, lambda file: _open(file).reader, Path(temporary) / "events")
         for each in inputs:
-            _refuse_unfit(each, bundle.contract, job.keep)
+            _refuse_unfit(each, bundle.contract, (*job.keep, *windows.asked), filled=windows.columns)
         _refuse_taken(job.keep, bundle.contract)
         with platform.progress("predict", unit="rows") as advance:
-            parts = tuple(_parts(inputs, bundle.predictor, job, destination, max_bad_rows, advance))
+            parts = tuple(_parts(inputs, bundle.predictor, windows, job, destination, max_bad_rows, advance))
     manifest = BulkManifest(
         job=job,
         rows=sum(part.rows for part in parts),
@@ -195,10 +206,10 @@ def _open(file: Location) -> _Input:
     raise SourceError(f"{file.path} is of no known kind; expected .parquet, .csv, .csv.gz or .csv.zip")
 
 
-def _refuse_unfit(each: _Input, contract: PredictionContract, keep: Sequence[str]) -> None:
+def _refuse_unfit(each: _Input, contract: PredictionContract, more: Sequence[str], *, filled: Sequence[str]) -> None:
     """Refuse a file whose columns cannot be predicted, before anything is."""
     needed = [column.name for column in contract.inputs if not column.nullable]
-    require_columns(each.place, [*needed, *keep], each.reader.columns)
+    require_columns(each.place, list(dict.fromkeys([*needed, *more])), each.reader.columns)
     schema = each.reader.schema if isinstance(each.reader, ParquetReader) else {}
     for column in contract.inputs:
         if column.name in schema:
@@ -206,7 +217,7 @@ def _refuse_unfit(each: _Input, contract: PredictionContract, keep: Sequence[str
                 cast(pl.Series(column.name, [], dtype=schema[column.name]), column.type)
             except DataError as error:
                 raise DataError(f"{each.place}: {error.message}", hint=error.hint) from error
-    absent = [column.name for column in contract.inputs if column.name not in each.reader.columns]
+    absent = [c.name for c in contract.inputs if c.name not in (*each.reader.columns, *filled)]
     if absent:
         logger.warning("columns are absent, and count as missing", extra={"file": each.place, "columns": absent})
 
@@ -224,6 +235,7 @@ def _refuse_taken(keep: Sequence[str], contract: PredictionContract) -> None:
 def _parts(
     inputs: Sequence[_Input],
     predictor: GraphPredictor,
+    windows: BatchWindows,
     job: BulkJob,
     destination: Destination,
     max_bad_rows: int,
@@ -233,12 +245,12 @@ def _parts(
     bad = 0
     for number, each in enumerate(inputs):
         names = [column.name for column in predictor.contract.inputs if column.name in each.reader.columns]
-        wanted = list(dict.fromkeys([*names, *job.keep]))
+        wanted = list(dict.fromkeys([*names, *windows.asked, *job.keep]))
         for place, batch in enumerate(_evenly(each.reader.batches(wanted), job.rows_per_part)):
             name = f"part-{number:05d}-{place:05d}.parquet"
             data = destination.read(name)
             if data is None:
-                table = answer(batch, predictor, job.keep)
+                table = answer(windows.fill(batch), predictor, job.keep)
                 _refuse_too_many(table, bad, max_bad_rows, each.place)
                 data = _parquet(table)
                 destination.write(name, data)
