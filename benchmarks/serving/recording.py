@@ -1,11 +1,12 @@
-"""What recording and a shadow cost: our service without, with the prediction log, and with a shadow, in one run.
+"""What recording and a shadow cost: our service without, with the prediction log, without its store, with a shadow.
 
 ::
 
-    python benchmarks/serving/recording.py --home .aforo      # after `make demo`; about 4 minutes
+    python benchmarks/serving/recording.py --home .aforo      # after `make demo`; about 5 minutes
 
 One row a request. One core for the service and its shipper, another for the client. Rounds are interleaved: each
-service is measured once in each round, each time in another place. Prints the medians of all rounds.
+service is measured once in each round, each time in another place. Prints the medians of all rounds, and of the ratios
+to the same round's plain service; where the store is away, to the one that records.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from typing import Any
 from load_client import Exchange, ask, drive, post
 
 CONNECTIONS = (1, 32)
-VARIANTS = ("plain", "recorded", "shadowed", "recorded and shadowed")
+AWAY = "recorded, store away"
+VARIANTS = ("plain", "recorded", AWAY, "shadowed", "recorded and shadowed")
 _PROGRAM = """
 import sys
 from pathlib import Path
@@ -90,7 +92,9 @@ def running(home: Path, name: str) -> Iterator[int]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     for left in ("spool", "store", "trials"):
-        shutil.rmtree(home / left, ignore_errors=True)
+        (home / left).unlink() if (home / left).is_file() else shutil.rmtree(home / left, ignore_errors=True)
+    if name == AWAY:
+        (home / "store").touch()  # no folder, so that nothing can be put there
     command = ["taskset", "-c", "0", sys.executable, "-c", _PROGRAM, str(port), str(home)]
     process = subprocess.Popen(
         [*command, "log" if "recorded" in name else "none"],
@@ -139,23 +143,24 @@ def begin_trial(port: int, model: str, *, shadow: bool) -> None:
 
 
 def report(found: dict[str, dict[int, list[tuple[float, float]]]], output: Path | None) -> None:
-    """Print medians, and the median of each round's ratio to the plain service."""
+    """Print medians, and the median of each round's ratio to the service beside it."""
     results: dict[str, dict[str, dict[str, float]]] = {}
     print(
-        "| service | connections | requests/s | p99 ms | requests/s ÷ plain | p99 ÷ plain |\n|---|---|---|---|---|---|"
+        "| service | connections | requests/s | p99 ms | beside | requests/s ÷ | p99 ÷ |\n|---|---|---|---|---|---|---|"
     )
     for name, cases in found.items():
         for connections, measured in cases.items():
-            plain = found["plain"][connections]
+            other = "recorded" if name == AWAY else "plain"
+            beside = found[other][connections]
             figures = {
                 "requests_per_s": statistics.median(rate for rate, _ in measured),
                 "p99_ms": statistics.median(p99 for _, p99 in measured) * 1e3,
-                "rate_ratio": statistics.median(m[0] / p[0] for m, p in zip(measured, plain, strict=True)),
-                "p99_ratio": statistics.median(m[1] / p[1] for m, p in zip(measured, plain, strict=True)),
+                "rate_ratio": statistics.median(m[0] / p[0] for m, p in zip(measured, beside, strict=True)),
+                "p99_ratio": statistics.median(m[1] / p[1] for m, p in zip(measured, beside, strict=True)),
             }
             results.setdefault(name, {})[str(connections)] = figures
             rate, p99, rates, p99s = figures.values()
-            print(f"| {name} | {connections} | {rate:,.0f} | {p99:.2f} | {rates:.3f} | {p99s:.3f} |")
+            print(f"| {name} | {connections} | {rate:,.0f} | {p99:.2f} | {other} | {rates:.3f} | {p99s:.3f} |")
     if output is not None:
         output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
