@@ -49,7 +49,13 @@ class ModelDescription(BaseModel):
 
 
 class VersionDescription(BaseModel):
-    """One version: what it takes and gives, what it was made from, and how it was judged."""
+    """One version: what it takes and gives, what it was made from, and how it was judged.
+
+    Attributes
+    ----------
+    explainable
+        Whether its answers can be explained.
+    """
 
     model: str
     version: str
@@ -60,6 +66,7 @@ class VersionDescription(BaseModel):
     lineage: Lineage
     metrics: dict[str, float]
     gate_report: dict[str, Any] | None
+    explainable: bool
 
 
 class ModelList(BaseModel):
@@ -109,6 +116,7 @@ def describe_version(served: ServedVersion, model: ServedModel) -> VersionDescri
         lineage=bundle.manifest.lineage,
         metrics=bundle.manifest.metrics,
         gate_report=None if report is None else orjson.loads(report),
+        explainable=served.explainer is not None,
     )
 
 

@@ -59,6 +59,13 @@ class Browser:
             time.sleep(0.5)
         return self.text
 
+    def look(self, *, width: int, height: int, dark: bool) -> None:
+        """See pages from now on as on a screen of that size, in light or dark."""
+        screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        media = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+        for command, given in (("setDeviceMetricsOverride", screen), ("setEmulatedMedia", {"features": media})):
+            self._call("POST", "/goog/cdp/execute", {"cmd": f"Emulation.{command}", "params": given})
+
     def picture(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(str(self._call("GET", "/screenshot"))))
 

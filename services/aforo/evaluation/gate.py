@@ -59,7 +59,7 @@ from aforo.evaluation.explained import ExplainedRows
 from aforo.evaluation.fairness import CutRates, Fair, FairnessSpec, Mitigation, fair, group_rates, mitigate
 from aforo.evaluation.metrics import MetricName
 from aforo.evaluation.paired import PairedTests, paired_tests
-from aforo.evaluation.reliability import ClassCalibration, class_calibration
+from aforo.evaluation.reliability import ClassCalibration, ReliabilityCurve, class_calibration, reliability_curve
 from aforo.evaluation.rules import (
     BASELINE,
     CANDIDATE,
@@ -149,6 +149,8 @@ class GateReport(Specification):
     rules: tuple[RuleOutcome, ...]
     calibration: tuple[ClassCalibration, ...] = ()
     """Of the candidate, class by class; empty for a regression and where the names of the classes are not known."""
+    reliability: ReliabilityCurve | None = None
+    """What was claimed beside what came true, where ``calibration`` is there."""
     behaviour: tuple[BehaviourFinding, ...] = ()
     """What the behavioural rules found, in the order of ``use_case.yaml``."""
     protected_slices: ProtectedSlices | None = None
@@ -286,6 +288,7 @@ def judge(
         primary=primary,
         rules=tuple(rules),
         calibration=asked.calibration,
+        reliability=asked.reliability,
         behaviour=tuple(asked.behaviour),
         protected_slices=asked.protected_slices,
         slice_search=asked.slice_search,
@@ -324,6 +327,7 @@ class _Asked:
 
     rules: list[RuleOutcome] = field(default_factory=list)
     calibration: tuple[ClassCalibration, ...] = ()
+    reliability: ReliabilityCurve | None = None
     behaviour: list[Finding] = field(default_factory=list)
     protected_slices: ProtectedSlices | None = None
     slice_search: SliceSearch | None = None
@@ -339,6 +343,7 @@ def _ask(
     asked = _Asked()
     if candidate.task != "regression":
         asked.calibration = class_calibration(candidate, subject.contract.classes, bins)
+        asked.reliability = reliability_curve(candidate, subject.contract.classes, bins)
     for rule in gate.behaviour:
         outcomes, finding = rule.ask(subject, measured, primary)
         asked.rules.extend(outcomes)

@@ -56,6 +56,42 @@ def reliability(answers: Answers, bins: int = 15) -> Reliability:
     return Reliability(means, observed, np.maximum(0, centre - half), np.minimum(1, centre + half), n)
 
 
+class ReliabilityPoint(Specification):
+    """One bin: what was claimed on average, what came true, with its 95 % interval, and of how many rows."""
+
+    claimed: float
+    observed: float
+    lower: float
+    upper: float
+    rows: int
+
+
+class ReliabilityCurve(Specification):
+    """The reliability table as a report carries it.
+
+    Attributes
+    ----------
+    of
+        The class whose probability it is; ``None`` for that of the answered class, where there are several.
+    """
+
+    of: str | None
+    points: tuple[ReliabilityPoint, ...]
+
+
+def reliability_curve(answers: Answers, classes: Sequence[str], bins: int = 15) -> ReliabilityCurve:
+    """Return :func:`reliability` as it is stored."""
+    table = reliability(answers, bins)
+    columns = (table.claimed, table.observed, table.lower, table.upper, table.rows)
+    return ReliabilityCurve(
+        of=classes[1] if answers.task == "binary" else None,
+        points=tuple(
+            ReliabilityPoint(claimed=claimed, observed=observed, lower=lower, upper=upper, rows=int(rows))
+            for claimed, observed, lower, upper, rows in zip(*(column.tolist() for column in columns), strict=True)
+        ),
+    )
+
+
 class BrierParts(Specification):
     """A Brier score taken apart: reliability - resolution + uncertainty + within_bins.
 

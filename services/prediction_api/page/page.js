@@ -1,5 +1,6 @@
 // Shows /overview and each model's contract, and sends a row. No library, nothing from elsewhere; text is never HTML.
 const REFRESH_MS = 10000;
+const COUNTED_MS = 1200; // until every worker has told what it answered
 const place = document.getElementById("models");
 const contracts = new Map(); // "model@version" -> description
 
@@ -61,22 +62,22 @@ function figures(traffic) {
     make("div", {}, make("dt", {}, name), make("dd", { class: name === "server errors" && traffic.errors ? "bad" : null }, text))));
 }
 
+function draw(tag, properties = {}, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  Object.entries(properties).forEach(([name, value]) => element.setAttribute(name, value));
+  element.append(...children);
+  return element;
+}
+
 function bars(traffic) {
-  const space = "http://www.w3.org/2000/svg";
   const most = Math.max(1, ...traffic.minutes.map((minute) => minute.requests));
-  const picture = document.createElementNS(space, "svg");
-  picture.setAttribute("viewBox", "0 0 600 64");
-  picture.setAttribute("preserveAspectRatio", "none");
-  picture.setAttribute("role", "img");
-  picture.setAttribute("aria-label", `Requests a minute: ${traffic.minutes.map((minute) => minute.requests).join(", ") || "none"}`);
+  const label = `Requests a minute: ${traffic.minutes.map((minute) => minute.requests).join(", ") || "none"}`;
+  const picture = draw("svg", { class: "minutes", viewBox: "0 0 600 64", preserveAspectRatio: "none", role: "img", "aria-label": label });
   const from = 60 - traffic.minutes.length;
   traffic.minutes.forEach((minute, index) => {
     for (const [value, style] of [[minute.requests, ""], [minute.errors, "bad"]]) {
-      const bar = document.createElementNS(space, "rect");
       const height = (value / most) * 62;
-      const shape = { x: (from + index) * 10, y: 64 - height, width: 8, height, class: style };
-      Object.entries(shape).forEach(([name, each]) => bar.setAttribute(name, each));
-      picture.append(bar);
+      picture.append(draw("rect", { x: (from + index) * 10, y: 64 - height, width: 8, height, class: style }));
     }
   });
   return make("figure", {}, picture, make("figcaption", {}, "Requests a minute, of the last 60 minutes"));
@@ -117,6 +118,36 @@ function verdict(report) {
       make("table", {}, make("thead", {}, head), make("tbody", {}, ...metrics))) : null);
 }
 
+function percent(share, digits = 1) {
+  return `${(share * 100).toFixed(digits)} %`;
+}
+
+function reliability(curve) {
+  if (!curve || !curve.points.length) return null;
+  const most = Math.max(...curve.points.map((point) => point.rows));
+  const at = (share) => ({ x: 14 + share * 80, y: 86 - share * 80 });
+  const line = (from, to, style) => draw("line", { x1: from.x, y1: from.y, x2: to.x, y2: to.y, class: style });
+  const word = (text, x, y, anchor) => draw("text", { x, y, "text-anchor": anchor }, text);
+  const what = curve.of === null ? "the answered class" : curve.of;
+  const picture = draw("svg", { class: "reliability", viewBox: "0 0 100 100", role: "img",
+    "aria-label": `Reliability of the probability of ${what}: what was claimed beside what came true; the table below has the figures` },
+    line(at(0), { x: 94, y: 86 }, "axis"), line(at(0), { x: 14, y: 6 }, "axis"), line(at(0), at(1), "ideal"),
+    word("0", 14, 92, "middle"), word("claimed", 54, 97, "middle"), word("1", 94, 92, "middle"),
+    word("0", 11, 87.5, "end"), word("came true", 14, 4, "start"), word("1", 11, 7.5, "end"));
+  for (const point of curve.points) {
+    picture.append(line({ x: at(point.claimed).x, y: at(point.lower).y }, { x: at(point.claimed).x, y: at(point.upper).y }, "interval"),
+      draw("circle", { cx: at(point.claimed).x, cy: at(point.observed).y, r: 0.8 + 1.7 * Math.sqrt(point.rows / most) }));
+  }
+  const rows = curve.points.map((point) => make("tr", {},
+    make("th", { scope: "row", class: "number" }, percent(point.claimed)), make("td", { class: "number" }, percent(point.observed)),
+    make("td", { class: "number faint" }, `${percent(point.lower)} – ${percent(point.upper)}`), make("td", { class: "number" }, count(point.rows))));
+  const head = make("tr", {}, ...["claimed", "came true", "95 % interval", "rows"].map((text) => make("th", { scope: "col", class: "number" }, text)));
+  return make("div", {}, make("figure", {}, picture,
+    make("figcaption", {}, `Probability of ${what}, on the frozen test part. A circle's area is its number of rows; on the dashed line what is claimed comes true.`)),
+    make("details", {}, make("summary", {}, "Reliability as a table"),
+      make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows))));
+}
+
 // ---- try a row -----------------------------------------------------------------------------------------------------
 function field(model, column) {
   const id = `${model}-${column.name}`;
@@ -146,8 +177,16 @@ function valueOf(column, text) {
   return column.type === "string" ? text : Number(text);
 }
 
+function abstains(prediction) {
+  const why = prediction.abstain_reason.replaceAll("_", " ");
+  const { interval, abstain_below: below, abstain_above: above } = prediction;
+  if (below !== undefined && prediction.confidence !== null) return `The model abstains, ${why}: it is ${percent(prediction.confidence)} sure, and answers from ${percent(below)} on.`;
+  if (above !== undefined && interval) return `The model abstains, ${why}: ${number(interval.upper - interval.lower)} wide, and it answers up to ${number(above)}.`;
+  return `The model abstains: ${why}.`;
+}
+
 function answer(prediction, contract) {
-  if (prediction.abstained) return make("p", { class: "bad" }, `The model abstains: ${prediction.abstain_reason.replaceAll("_", " ")}.`);
+  if (prediction.abstained) return make("p", { class: "bad" }, abstains(prediction));
   if (contract.task === "regression") {
     const unit = contract.target_unit ? ` ${contract.target_unit}` : "";
     const { lower, upper } = prediction.interval;
@@ -155,12 +194,45 @@ function answer(prediction, contract) {
       ` (between ${number(lower)} and ${number(upper)}${unit}${contract.coverage ? ` in ${number(contract.coverage * 100)} % of cases` : ""})`);
   }
   const rows = Object.entries(prediction.probabilities).map(([label, probability]) => make("tr", {},
-    make("th", { scope: "row" }, label), make("td", { class: "number" }, `${(probability * 100).toFixed(1)} %`),
+    make("th", { scope: "row" }, label), make("td", { class: "number" }, percent(probability)),
     make("td", {}, make("meter", { min: 0, max: 1, value: probability, "aria-label": `probability of ${label}` }))));
   return make("div", {}, make("p", {}, `${contract.target}: `, make("strong", {}, prediction.label)), make("table", {}, make("tbody", {}, ...rows)));
 }
 
-function rowForm(model, contract) {
+const MOST_REASONS = 8;
+
+function explanation(why, row, contract) {
+  if (!why) return null;
+  const unit = contract.target_unit ? ` ${contract.target_unit}` : "";
+  const shown = (value) => (why.scale === "probability" ? percent(value) : `${number(value)}${unit}`);
+  const size = (value) => (why.scale === "probability" ? (Math.abs(value) * 100).toFixed(1) : number(Math.abs(value)));
+  const moved = (value) => `${value < 0 ? "−" : "+"}${size(value)}`;
+  const given = Object.fromEntries(contract.inputs.map((column) => [column.name, column.unit]));
+  const sorted = Object.entries(why.contributions).sort(([, a], [, b]) => Math.abs(b) - Math.abs(a));
+  const reasons = sorted.slice(0, MOST_REASONS).map(([name, value]) => ({ name: name.replaceAll("_", " "),
+    told: row[name] === null ? "missing" : `${row[name]}${given[name] ? ` ${given[name]}` : ""}`, value, error: why.standard_errors && why.standard_errors[name] }));
+  const others = sorted.slice(MOST_REASONS);
+  if (others.length) reasons.push({ name: `${others.length} others together`, told: "", value: others.reduce((sum, [, value]) => sum + value, 0) });
+  if (why.rest) reasons.push({ name: "no column alone", told: "", value: why.rest });
+  const most = Math.max(...reasons.map((reason) => Math.abs(reason.value))) || 1;
+  const rows = reasons.map(({ name, told, value, error }) => {
+    const width = (Math.abs(value) / most) * 48;
+    return make("tr", {}, make("th", { scope: "row" }, name, told ? make("span", { class: "faint" }, ` ${told}`) : null),
+      make("td", { class: "number" }, moved(value), error ? make("span", { class: "faint" }, ` ± ${size(error)}`) : null),
+      make("td", { class: "bar" }, draw("svg", { viewBox: "0 0 100 10", preserveAspectRatio: "none", "aria-hidden": "true" },
+        draw("line", { x1: 50, x2: 50, y1: 0, y2: 10, class: "axis" }), draw("rect", { x: value < 0 ? 50 - width : 50, y: 2, width, height: 6, class: value < 0 ? "down" : "up" }))));
+  });
+  const head = make("tr", {}, make("th", { scope: "col" }, "column"), make("th", { scope: "col", class: "number" }, `moves it by${why.scale === "probability" ? ", points" : unit && `,${unit}`}`),
+    make("th", { scope: "col" }, make("span", { class: "unseen" }, "drawn")));
+  const what = why.scale === "probability" ? `the probability of ${why.of}` : why.of;
+  return make("div", { class: "why" }, make("h4", {}, "Why"),
+    make("p", {}, `On average of training rows ${what} is ${shown(why.baseline)}; here it is ${shown(why.output)}.`),
+    make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows)),
+    make("p", { class: "faint" }, `Shapley values${why.permutations ? `, ${why.permutations} permutations` : ""}. They say what the model goes by, not what is the cause.`));
+}
+
+function rowForm(model, description) {
+  const { contract, explainable } = description;
   const result = make("div", { "aria-live": "polite" });
   const form = make("form", { class: "row", novalidate: true, onsubmit: send },
     ...contract.inputs.map((column) => field(model, column)), make("div", { class: "buttons" }, make("button", {}, "Predict")));
@@ -174,8 +246,12 @@ function rowForm(model, contract) {
     }
     try {
       const body = await call(`/models/${encodeURIComponent(model)}/predict`,
-        { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ rows: [row] }) });
-      result.replaceChildren(answer(body.predictions[0], contract), make("p", { class: "faint" }, `version ${body.version}, request ${body.request_id}`));
+        { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ rows: [row], explain: explainable }) });
+      const [prediction] = body.predictions;
+      const parts = [answer(prediction, contract), explanation(prediction.explanation, row, contract),
+        make("p", { class: "faint" }, `version ${body.version}, request ${body.request_id}`)];
+      result.replaceChildren(...parts.filter((part) => part !== null));
+      setTimeout(refresh, COUNTED_MS);
     } catch (error) {
       result.replaceChildren(make("p", { class: "bad" }, error.message));
       const wrong = (error.problem && error.problem.errors) || [];
@@ -196,13 +272,13 @@ function rowForm(model, contract) {
 // ---- put together --------------------------------------------------------------------------------------------------
 function card(model) {
   const title = `title-${model.name}`;
-  const parts = { live: make("div"), traffic: make("div"), trial: make("div"), verdict: make("div"), form: make("div") };
+  const parts = { live: make("div"), traffic: make("div"), trial: make("div"), verdict: make("div"), reliability: make("div"), form: make("div") };
   const element = make("section", { "aria-labelledby": title, id: `model-${model.name}` },
     make("h2", { id: title }, model.name),
     make("div", { class: "columns" },
       make("div", {}, make("h3", {}, "Answers"), parts.live, make("h3", {}, "Trial"), parts.trial),
       make("div", {}, make("h3", {}, "Last hour"), parts.traffic)),
-    make("h3", {}, "Champion"), parts.verdict,
+    make("h3", {}, "Champion"), make("div", { class: "columns" }, parts.verdict, parts.reliability),
     make("details", {}, make("summary", {}, "Try a row"), parts.form));
   return Object.assign(element, { parts });
 }
@@ -237,7 +313,10 @@ async function showChampion(model, section) {
   const description = contracts.get(key);
   section.dataset.champion = key;
   section.parts.verdict.replaceChildren(verdict(description.gate_report));
-  section.parts.form.replaceChildren(rowForm(model.name, description.contract));
+  const curve = reliability((description.gate_report || {}).reliability);
+  section.parts.reliability.hidden = curve === null; // a regression has none, and the verdict takes its place
+  if (curve !== null) section.parts.reliability.replaceChildren(curve);
+  section.parts.form.replaceChildren(rowForm(model.name, description));
 }
 
 await refresh();

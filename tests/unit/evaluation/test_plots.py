@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aforo.evaluation import Answers, Interval, plots
-from aforo.evaluation.reliability import reliability
+from aforo.evaluation.reliability import reliability, reliability_curve
 
 
 def binary(seed: int = 0, rows: int = 500) -> Answers:
@@ -69,3 +69,17 @@ def test_reliability_interval_is_wilsons():
 
     assert table.lower == pytest.approx([0.4902], abs=1e-4)
     assert table.upper == pytest.approx([0.9433], abs=1e-4)
+
+
+def test_the_stored_curve_is_the_table_bin_by_bin():
+    p = np.array([0.1, 0.1, 0.7, 0.9])
+    answers = Answers("binary", np.array([0, 1, 1, 1]), probabilities=np.column_stack([1 - p, p]))
+    curve = reliability_curve(answers, ("no", "yes"), bins=5)
+
+    assert curve.of == "yes"
+    assert [(point.claimed, point.observed, point.rows) for point in curve.points] == [
+        (pytest.approx(0.1), 0.5, 2),
+        (pytest.approx(0.7), 1.0, 1),
+        (pytest.approx(0.9), 1.0, 1),
+    ]
+    assert all(point.lower <= point.observed <= point.upper for point in curve.points)

@@ -1,0 +1,178 @@
+"""The prediction API's own page in a browser: what a person sees of the champion, and of an answer and its reasons.
+
+It needs Chromium and no Docker: the embedded default is trained and served here.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import pytest
+from browser import Browser, chromium
+from stack_platform import wait_for
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
+
+AFORO = Path(sys.executable).with_name("aforo")
+USE_CASES = Path(__file__).resolve().parents[2] / "services" / "use_cases"
+SECTION = "#model-breast_cancer"
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The service in front of a champion of breast_cancer, trained for this module."""
+    home = tmp_path_factory.mktemp("home")
+    log = home.parent / "service.log"
+    environment = {**os.environ, "AFORO_HOME": str(home), "AFORO_USE_CASES": str(USE_CASES)}
+    trained = subprocess.run(
+        [AFORO, "run", "breast_cancer", "--run-key", "one"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert trained.returncode == 0, trained.stderr
+    with log.open("w") as stderr:
+        service = subprocess.Popen(
+            [AFORO, "serve", "--port", "0"],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            start_new_session=True,
+        )
+    assert service.stdout is not None
+    try:
+        url = service.stdout.readline().strip()
+        assert url, log.read_text()
+        with httpx.Client(base_url=url) as client:
+            wait_for(lambda: client.get("/health/ready").status_code == 200, 60, "the champion to be served")
+        yield url
+    finally:
+        service.terminate()
+        try:
+            service.wait(20)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(service.pid, signal.SIGKILL)
+            service.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with chromium(tmp_path_factory.mktemp("profile")) as session:
+        yield session
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Where pictures of the page go; AFORO_PICTURES keeps them."""
+    folder = Path(os.environ.get("AFORO_PICTURES", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def try_a_row(browser: Browser, address: str, **values: str) -> str:
+    """Open the page, fill in the form over its examples, send it, and return the page's text."""
+    browser.open(f"{address}/")
+    browser.click(f"{SECTION} > details > summary")
+    for name, value in values.items():
+        browser.run(f"document.querySelector('{SECTION} [name={name}]').value = '{value}'")
+    browser.click(f"{SECTION} form.row button")
+    browser.wait_for("Why", "version 1, request")
+    return browser.text
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390], ids=["desktop", "phone"])
+def test_the_page_shows_the_champion_and_why_a_row_is_answered_as_it_is(
+    address: str, browser: Browser, pictures: Path, width: int, dark: bool
+) -> None:
+    browser.look(width=width, height=2200 if width > 600 else 5000, dark=dark)
+    text = try_a_row(browser, address)
+    browser.picture(pictures / f"page_{width}_{'dark' if dark else 'light'}.png")
+
+    assert "Verdict of the gate: promote" in text
+    assert "diagnosis: benign" in text
+    assert "On average of training rows the probability of malignant is" in text
+    # The eight columns that weigh most, and all others in one line.
+    assert browser.run(f"return document.querySelectorAll('{SECTION} .why tbody tr').length") == 9
+    assert "22 others together" in text
+    assert browser.run("return document.documentElement.scrollWidth <= innerWidth") is True
+    ink, paper = (
+        browser.run(f"return getComputedStyle(document.body).{name}") for name in ("color", "backgroundColor")
+    )
+    assert (brightness(str(ink)) > brightness(str(paper))) == dark
+
+
+def brightness(colour: str) -> float:
+    return sum(float(part) for part in colour.removeprefix("rgb(").removesuffix(")").split(","))
+
+
+def test_what_a_picture_shows_is_there_in_words(address: str, browser: Browser) -> None:
+    browser.look(width=1280, height=2200, dark=False)
+    try_a_row(browser, address)
+    hidden = browser.run(
+        f"return [...document.querySelectorAll('{SECTION} svg')]"
+        ".filter(svg => !(svg.getAttribute('aria-hidden') === 'true' || svg.getAttribute('aria-label'))).length"
+    )
+    rows = browser.run(
+        f"return [...document.querySelectorAll('{SECTION} .why tbody tr')].map(row => row.children[1].innerText)"
+    )
+    points = browser.run(f"return document.querySelectorAll('{SECTION} svg.reliability circle').length")
+    table = browser.run(f"return document.querySelectorAll('{SECTION} svg.reliability').length") and browser.run(
+        f"return document.querySelector('{SECTION} svg.reliability').closest('div').querySelectorAll('tbody tr').length"
+    )
+    answer = browser.run(f"return document.querySelector('{SECTION} [aria-live=polite]').innerText")
+
+    assert hidden == 0
+    assert isinstance(rows, list)
+    assert all(row[0] in "+\N{MINUS SIGN}" for row in rows)
+    assert points == table
+    assert isinstance(points, int)
+    assert points > 1
+    assert "Why" in str(answer)
+
+
+def test_an_answer_that_is_withheld_says_which_bound_and_which_confidence(address: str, browser: Browser) -> None:
+    browser.look(width=1280, height=2200, dark=False)
+    with httpx.Client(base_url=address) as client:
+        description = client.get("/models/breast_cancer").json()["champion"]
+        golden = {column["name"]: column["example"] for column in description["contract"]["inputs"]}
+
+        def answered(scale: float) -> dict[str, object]:
+            row = {name: value * scale if name.startswith("worst") else value for name, value in golden.items()}
+            return dict(client.post("/models/breast_cancer/predict", json={"rows": [row]}).json()["predictions"][0])
+
+        # Between a benign row and one with nuclei twice as large lies one of which the model is not sure.
+        scale = next(1 + step / 50 for step in range(100) if answered(1 + step / 50)["abstained"])
+        unsure = {name: str(value * scale) for name, value in golden.items() if name.startswith("worst")}
+        confidence = answered(scale)["confidence"]
+    text = try_a_row(browser, address, **unsure)
+
+    assert isinstance(confidence, float)
+    bound = description["contract"]["abstain_below"]
+    assert f"low confidence: it is {100 * confidence:.1f} % sure, and answers from {100 * bound:.1f} % on" in text
+
+
+def test_what_was_asked_a_moment_ago_is_in_the_last_hour(address: str, browser: Browser) -> None:
+    browser.look(width=1280, height=2200, dark=False)
+
+    def requests() -> int:
+        return int(str(browser.run(f"return document.querySelector('{SECTION} dl.figures dd').innerText")))
+
+    browser.open(f"{address}/")
+    browser.find(f"{SECTION} form.row")
+    before = requests()
+    browser.click(f"{SECTION} > details > summary")
+    for _ in range(3):
+        browser.click(f"{SECTION} form.row button")
+        browser.wait_for("Why")
+    wait_for(lambda: requests() >= before + 3, 8, "the three requests on the page")
