@@ -75,6 +75,40 @@ def test_classes_have_their_probabilities_and_label(
         assert found.get_column(f"probability_{label}").to_list() == expected
 
 
+@pytest.mark.parametrize("name", ["newborn_weight", "breast_cancer"])
+def test_explanations_are_those_of_the_api(
+    trained: Any, served: httpx.Client, predict: Callable[..., Any], tmp_path: Path, name: str
+) -> None:
+    tags = trained.platform.versions.resolve(name, "champion").tags
+    source = trained.platform.snapshots.load(tags["snapshot_id"]).head(4)
+    source.write_parquet(tmp_path / "few.parquet")
+    inputs = [column.name for column in trained.use_case(name).inputs]
+    rows = source.select(inputs).to_dicts()
+    asked = {"rows": rows, "explain": True}
+    predictions = served.post(f"/models/{name}/predict", json=asked).json()["predictions"]
+
+    predict(tmp_path / "few.parquet", model=name, explain="shapley")
+
+    found = answers(tmp_path / "out")
+    for prediction, row in zip(predictions, found.iter_rows(named=True), strict=True):
+        why = prediction["explanation"]
+        contributions = {column: row[f"contribution_{column}"] for column in inputs}
+        assert (row["explained"], row["rest"]) == (why["of"], 0.0)
+        assert row["baseline"] == pytest.approx(why["baseline"], abs=1e-12)
+        # Under load the API draws fewer permutations, and says so.
+        error = {column: 6 * why["standard_errors"][column] + 1e-9 for column in inputs}
+        assert all(abs(contributions[column] - why["contributions"][column]) <= error[column] for column in inputs)
+
+
+def test_what_explanations_are_called_may_not_be_kept(predict: Callable[..., Any], tmp_path: Path) -> None:
+    table = {**dict.fromkeys(INPUTS), "mage": 30, "weeks": 39, "sex": "male", "baseline": 1}
+    pl.DataFrame([table]).write_parquet(tmp_path / "one.parquet")
+
+    predict(tmp_path / "one.parquet", keep=["baseline"], max_bad_rows=1)
+    with pytest.raises(DataError, match="--keep baseline cannot be"):
+        predict(tmp_path / "one.parquet", keep=["baseline"], explain="baseline", output="other")
+
+
 def test_a_job_that_broke_off_goes_on_and_gives_the_same_bytes(
     births: pl.DataFrame, predict: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from aforo.cli.options import JsonOption
 from aforo.cli.output import print_line, show_facts, show_json
+from aforo.contracts.explanation import ExplanationMethod
 from aforo.settings import Settings
 from aforo.workflows import bulk
 from aforo.workflows.wiring import Platform
@@ -39,6 +40,9 @@ def predict(
     keep: Annotated[
         list[str] | None, typer.Option(help="Column of the input to copy to the output; may be repeated.")
     ] = None,
+    explain: Annotated[
+        ExplanationMethod | None, typer.Option(help="Add what each column has to do with the answer.")
+    ] = None,
     max_bad_rows: Annotated[
         int, typer.Option(min=0, help="Rows that may break the contract; they are kept without an answer.")
     ] = 0,
@@ -48,7 +52,15 @@ def predict(
     started = time.monotonic()
     platform = Platform.of(Settings.from_environment())
     manifest = bulk.predict(
-        model, version, source, output, platform, events=events or (), keep=keep or (), max_bad_rows=max_bad_rows
+        model,
+        version,
+        source,
+        output,
+        platform,
+        events=events or (),
+        keep=keep or (),
+        explain=explain,
+        max_bad_rows=max_bad_rows,
     )
     if as_json:
         show_json(manifest)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
+from aforo.contracts.explanation import ExplanationMethod
 from aforo.contracts.table import ColumnContract
 from aforo.data.casting import DTYPES, FAULTS, cast, normalise
 from aforo.data.checks import violations
 from aforo.export.answering import answer_columns
+from aforo.export.explanations import Explainer
 from aforo.export.inference import GraphPredictor
 from aforo.workflows.fitting import run_in_pieces
 
@@ -18,7 +21,33 @@ ROW, PROBLEM = "(row)", "(problem)"
 """Columns beside those of a file; no contract's column is called so."""
 
 
-def answer(batch: pl.DataFrame, predictor: GraphPredictor, keep: Sequence[str]) -> pl.DataFrame:
+@dataclass(frozen=True)
+class Explaining:
+    """How the rows of a table are explained; the figures are those that the prediction API gives when it has time."""
+
+    explainer: Explainer
+    method: ExplanationMethod
+
+    @staticmethod
+    def schema(inputs: Sequence[ColumnContract]) -> dict[str, pl.DataType]:
+        """Return the columns of explanations: of what, the baseline, each column's contribution, and the rest."""
+        figures = ("baseline", *(f"contribution_{column.name}" for column in inputs), "rest")
+        return {"explained": pl.String(), **dict.fromkeys(figures, pl.Float64())}
+
+    def columns(self, rows: pl.DataFrame, inputs: Sequence[ColumnContract]) -> pl.DataFrame:
+        """Return a row a row; null throughout where the answer is not finite."""
+        schema = self.schema(inputs)
+        found = [self.explainer.explain(row, self.method) for row in rows.to_dicts()]
+        told = [
+            [None] * len(schema) if why is None else [why.of, why.baseline, *why.contributions.values(), why.rest]
+            for why in found
+        ]
+        return pl.DataFrame(told, schema=schema, orient="row")
+
+
+def answer(
+    batch: pl.DataFrame, predictor: GraphPredictor, keep: Sequence[str], explaining: Explaining | None = None
+) -> pl.DataFrame:
     """Return one row a row.
 
     Parameters
@@ -30,12 +59,15 @@ def answer(batch: pl.DataFrame, predictor: GraphPredictor, keep: Sequence[str]) 
     Returns
     -------
     polars.DataFrame
-        ``row``, the columns of ``keep``, the answers (see `answer_columns`), and ``problem``, null for a good row.
+        ``row``, the columns of ``keep``, the answers (see `answer_columns`), their explanations if asked for (see
+        `Explaining`), and ``problem``, null for a good row.
     """
     typed, problems = checked(batch, predictor.contract.inputs)
     good = problems.is_null()
     answers = pl.DataFrame(answer_columns(run_in_pieces(predictor, typed.filter(good)), predictor.contract))
     answers = answers.cast({name: pl.String for name in ("label", "abstain_reason") if name in answers.columns})
+    if explaining is not None:
+        answers = answers.hstack(explaining.columns(typed.filter(good), predictor.contract.inputs))
     where = pl.Series("at", np.where(good.to_numpy(), good.cum_sum().to_numpy().astype(np.int64) - 1, -1))
     answers = answers.with_row_index("at").cast({"at": pl.Int64})
     placed = pl.DataFrame({"at": where}).join(answers, on="at", how="left", maintain_order="left").drop("at")

@@ -23,6 +23,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
+from aforo.contracts.explanation import ExplanationMethod
 from aforo.contracts.prediction import PredictionContract
 from aforo.contracts.specification import Specification
 from aforo.data.casting import cast
@@ -32,9 +33,10 @@ from aforo.data.sources.parquet import ParquetReader
 from aforo.data.sources.reader import Batch, require_columns
 from aforo.errors import DataError, SourceError
 from aforo.export.answering import answer_columns
+from aforo.export.explanations import Explainer
 from aforo.export.inference import GraphPredictor, output_widths
-from aforo.registry.bundle import read_bundle
-from aforo.workflows.answering import PROBLEM, ROW, answer
+from aforo.registry.bundle import Bundle, read_bundle
+from aforo.workflows.answering import PROBLEM, ROW, Explaining, answer
 from aforo.workflows.batch_windows import BatchWindows, files_of_events
 from aforo.workflows.destination import Destination, destination_at
 from aforo.workflows.wiring import Platform
@@ -43,6 +45,8 @@ logger = logging.getLogger(__name__)
 
 JOB, MANIFEST = "job.json", "manifest.json"
 _ROWS_PER_PART = 100_000
+# To explain a row takes as long as to answer thousands; what is lost when a job breaks off is a part.
+_EXPLAINED_ROWS_PER_PART = 1_000
 _SHOWN = 5
 
 
@@ -61,6 +65,7 @@ class BulkJob(Specification):
     inputs: dict[str, str]
     events: Annotated[dict[str, str], Field(default_factory=dict)]
     keep: tuple[str, ...]
+    explain: ExplanationMethod | None = None
     rows_per_part: int
 
 
@@ -108,7 +113,8 @@ def predict(
     events: Sequence[str] = (),
     keep: Sequence[str] = (),
     max_bad_rows: int = 0,
-    rows_per_part: int = _ROWS_PER_PART,
+    explain: ExplanationMethod | None = None,
+    rows_per_part: int | None = None,
 ) -> BulkManifest:
     """Predict every row of the files that ``source`` names.
 
@@ -127,6 +133,10 @@ def predict(
         Columns of the input that are copied to the output.
     max_bad_rows
         How many rows may break the contract before the job stops. What was computed before stays.
+    explain
+        How each answer is explained; by default not at all. See :class:`~aforo.workflows.answering.Explaining`.
+    rows_per_part
+        By default 100,000, and 1,000 with explanations.
 
     Returns
     -------
@@ -156,8 +166,10 @@ def predict(
             inputs={file.path: file.stamp for file in files},
             events={file.path: file.stamp for files_told in told.values() for file in files_told},
             keep=tuple(keep),
-            rows_per_part=rows_per_part,
+            explain=explain,
+            rows_per_part=rows_per_part or (_ROWS_PER_PART if explain is None else _EXPLAINED_ROWS_PER_PART),
         )
+        explaining = None if explain is None else Explaining(_explainer(bundle, model), explain)
         _begin(job, destination)
         if (finished := destination.read(MANIFEST)) is not None:
             logger.info("finished before", extra={"output": output})
@@ -166,9 +178,11 @@ def predict(
         windows = BatchWindows.of(told, bundle.contract, lambda file: _open(file).reader, Path(temporary) / "events")
         for each in inputs:
             _refuse_unfit(each, bundle.contract, (*job.keep, *windows.asked), filled=windows.columns)
-        _refuse_taken(job.keep, bundle.contract)
+        _refuse_taken(job.keep, bundle.contract, explaining)
         with platform.progress("predict", unit="rows") as advance:
-            parts = tuple(_parts(inputs, bundle.predictor, windows, job, destination, max_bad_rows, advance))
+            parts = tuple(
+                _parts(inputs, bundle.predictor, windows, explaining, job, destination, max_bad_rows, advance)
+            )
     manifest = BulkManifest(
         job=job,
         rows=sum(part.rows for part in parts),
@@ -222,10 +236,21 @@ def _refuse_unfit(each: _Input, contract: PredictionContract, more: Sequence[str
         logger.warning("columns are absent, and count as missing", extra={"file": each.place, "columns": absent})
 
 
-def _refuse_taken(keep: Sequence[str], contract: PredictionContract) -> None:
+def _explainer(bundle: Bundle, model: str) -> Explainer:
+    if bundle.background is None:
+        raise DataError(
+            f"this version of {model} has no background to compare a row with",
+            hint="it was made before there were explanations: evaluate and promote a new one",
+        )
+    return Explainer(bundle.predictor.run, bundle.contract, bundle.background)
+
+
+def _refuse_taken(keep: Sequence[str], contract: PredictionContract, explaining: Explaining | None) -> None:
     """Refuse to keep a column under a name that the output has itself."""
     no_rows = {name: np.empty((0, width)) for name, width in output_widths(contract).items()}
     taken = {"row", "problem", *answer_columns(no_rows, contract)}
+    if explaining is not None:
+        taken |= set(Explaining.schema(contract.inputs))
     if both := [name for name in keep if name in taken]:
         raise DataError(
             f"--keep {both[0]} cannot be: the output has a column of that name", hint="rename it in the input"
@@ -236,6 +261,7 @@ def _parts(
     inputs: Sequence[_Input],
     predictor: GraphPredictor,
     windows: BatchWindows,
+    explaining: Explaining | None,
     job: BulkJob,
     destination: Destination,
     max_bad_rows: int,
@@ -250,7 +276,7 @@ def _parts(
             name = f"part-{number:05d}-{place:05d}.parquet"
             data = destination.read(name)
             if data is None:
-                table = answer(windows.fill(batch), predictor, job.keep)
+                table = answer(windows.fill(batch), predictor, job.keep, explaining)
                 _refuse_too_many(table, bad, max_bad_rows, each.place)
                 data = _parquet(table)
                 destination.write(name, data)
