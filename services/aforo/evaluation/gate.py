@@ -57,8 +57,10 @@ from aforo.evaluation.costs import Costs, Economy, Worth, price, worth
 from aforo.evaluation.evaluate import Comparison, EvaluationSpec, compare
 from aforo.evaluation.explained import ExplainedRows
 from aforo.evaluation.fairness import CutRates, Fair, FairnessSpec, Mitigation, fair, group_rates, mitigate
+from aforo.evaluation.leak import Alone, NoLeak, explained_alone, no_leak
 from aforo.evaluation.metrics import MetricName
 from aforo.evaluation.paired import PairedTests, paired_tests
+from aforo.evaluation.plausible import Plausible, plausible
 from aforo.evaluation.reliability import ClassCalibration, ReliabilityCurve, class_calibration, reliability_curve
 from aforo.evaluation.rules import (
     BASELINE,
@@ -92,11 +94,14 @@ class GateSpec(Specification):
     worth: Worth | None = None
     ask: tuple[str, ...] = ()
     """Outcomes, by name, that are left to a person when they fail and no other does."""
+    no_leak: NoLeak | None = None
+    plausible: Plausible | None = None
 
     @property
     def needs_a_predictor(self) -> bool:
         """Whether a rule asks for more than the answers: for the raw rows, or for a predictor to ask about others."""
-        return bool(self.behaviour or self.not_worse_on_slices or self.no_weak_slice or self.fair or self.worth)
+        asks = (self.not_worse_on_slices, self.no_weak_slice, self.fair, self.worth, self.no_leak, self.plausible)
+        return bool(self.behaviour) or any(rule is not None for rule in asks)
 
     def check(
         self,
@@ -117,6 +122,10 @@ class GateSpec(Specification):
             self.fair.check(fairness, contract)
         if self.sure_answers is not None and contract.task == "regression":
             raise ValueError("gate.sure_answers asks for labels, and a regression has none; leave it out")
+        if self.no_leak is not None:
+            self.no_leak.check(contract)
+        if self.plausible is not None:
+            self.plausible.check(table, contract)
         for rule in self.behaviour:
             rule.check(table, contract)
         for slices in (self.not_worse_on_slices, self.no_weak_slice):
@@ -165,6 +174,8 @@ class GateReport(Specification):
     """What group thresholds would cost; empty but for a binary task."""
     explained: ExplainedRows | None = None
     """What the candidate goes by."""
+    alone: tuple[Alone, ...] = ()
+    """What each column explains by itself, the most first; empty where the rule ``no_leak`` is not asked."""
     paired: tuple[PairedTests, ...] = ()
     """Candidate against champion and baseline, where rows are taken as independent; empty for a regression."""
     economy: Economy | None = None
@@ -263,6 +274,8 @@ def judge(
     asked = _Asked()
     if subject is not None:
         asked = _ask(gate, subject, predictors, measured, primary)
+        if gate.plausible is not None:
+            asked.rules.append(plausible([subject] if calibration is None else [subject, calibration], gate.plausible))
         if fairness is not None:
             _look_at_groups(asked, gate.fair, fairness, subject, calibration, candidate, measured)
         if costs is not None:
@@ -299,6 +312,7 @@ def judge(
         explained=explained,
         paired=_paired(predictors, evaluation),
         economy=asked.economy,
+        alone=asked.alone,
         improvements={
             other: measured.improvement(CANDIDATE, other, primary)
             for other in (BASELINE, CHAMPION)
@@ -334,6 +348,7 @@ class _Asked:
     fairness: tuple[CutRates, ...] = ()
     mitigation: tuple[Mitigation, ...] = ()
     economy: Economy | None = None
+    alone: tuple[Alone, ...] = ()
 
 
 def _ask(
@@ -344,6 +359,9 @@ def _ask(
     if candidate.task != "regression":
         asked.calibration = class_calibration(candidate, subject.contract.classes, bins)
         asked.reliability = reliability_curve(candidate, subject.contract.classes, bins)
+    if gate.no_leak is not None:
+        asked.alone = explained_alone(subject, gate.no_leak.rows)
+        asked.rules.append(no_leak(asked.alone, gate.no_leak))
     for rule in gate.behaviour:
         outcomes, finding = rule.ask(subject, measured, primary)
         asked.rules.extend(outcomes)

@@ -14,6 +14,7 @@ from aforo.contracts.table import ColumnContract, TableContract
 from aforo.evaluation import Answers, BootstrapSpec, EvaluationSpec, GateReport, GateSpec, Subject, judge
 from aforo.evaluation.evaluate import Comparison, compare
 from aforo.export.explanations import Explainer
+from aforo.evaluation.fairness import FairnessSpec
 
 COLUMNS = TableContract(
     columns=(
@@ -105,8 +106,10 @@ class Shop:
         spec = EvaluationSpec(bootstrap=BootstrapSpec(resamples=200))
         return compare({"candidate": candidate, "baseline": baseline}, spec, groups=None, seed=0)
 
-    def judged(self, yes: Yes, champion: Yes | None = None) -> GateReport:
-        """Return the verdict of a gate with a rule of every sort."""
+    def judged(
+        self, yes: Yes, champion: Yes | None = None, *, fairness: FairnessSpec | None = None, **rules: object
+    ) -> GateReport:
+        """Return the verdict of a gate with a rule of every sort; ``rules`` are added, or replace one."""
         subject = self.subject(yes)
         candidate = subject.answers()
         share = np.full(len(subject), self.y.mean())
@@ -118,8 +121,10 @@ class Shop:
             baseline=Answers("binary", self.y, probabilities=np.column_stack([1 - share, share])),
             champion=None if champion is None else self.subject(champion).answers(),
             evaluation=EvaluationSpec(bootstrap=BootstrapSpec(resamples=300)),
-            gate=GateSpec.model_validate(GATE),
+            gate=GateSpec.model_validate({**GATE, **rules}),
             subject=subject,
+            calibration=subject,
+            fairness=fairness,
         )
 
 

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from aforo.evaluation import EvaluationSpec, GateReport, GateSpec, judge
+from aforo.evaluation.fairness import FairnessSpec
 
 
 def reasons(report: GateReport) -> list[str]:
@@ -79,6 +80,54 @@ def test_a_candidate_that_wins_overall_and_loses_on_a_protected_slice_is_refused
     assert "most where town is Quito" in report.reasons[0]
     assert "although it wins by" in report.reasons[0]
     assert [one.where["town"] for one in report.protected_slices.slices if one.gain.upper < 0] == ["Quito"]
+
+
+def test_an_unfair_candidate_is_refused_for_that_alone(large_shop):
+    """It takes those who live in Quito to buy a little less than they do: little enough for every other rule."""
+    asked = {"fairness": FairnessSpec(by=("town",)), "fair": {"max_equalised_odds": 0.05}, "sure_answers": None}
+
+    def prejudiced(table: pl.DataFrame) -> np.ndarray:
+        return np.clip(large_shop.right(table) - np.where(table["town"] == "Quito", 0.12, 0.0), 0, 1)
+
+    assert large_shop.judged(large_shop.right, **asked).verdict == "promote"
+    report = large_shop.judged(prejudiced, **asked)
+
+    assert reasons(report) == ["fair_in_equalised_odds"]
+    assert "town is Quito" in report.reasons[0]
+
+
+def test_a_leaky_candidate_is_refused_for_that_alone(large_shop):
+    """It reads how often a visitor was thanked for buying, which nobody knows before."""
+    thanked = np.where(large_shop.y == 1, 5, 0)
+    leaky = type(large_shop)(large_shop.table.with_columns(pl.Series("count", thanked)))
+    assert np.array_equal(leaky.y, large_shop.y)
+
+    report = leaky.judged(lambda table: np.where(table["count"] >= 3, 0.98, 0.02), no_leak={})
+
+    assert large_shop.judged(large_shop.right, no_leak={}).verdict == "promote"
+    assert reasons(report) == ["no_leak"]
+    assert "count alone explains most of the target, 100.0%" in report.reasons[0]
+
+
+def test_a_candidate_that_is_the_champion_with_noise_is_refused_for_that_alone(large_shop):
+    def noisy(table: pl.DataFrame) -> np.ndarray:
+        noise = np.random.default_rng(5).normal(scale=0.13, size=len(large_shop.y))
+        return np.clip(large_shop.right(table) + noise[table["id"].to_numpy()], 0, 1)
+
+    report = large_shop.judged(noisy, champion=large_shop.right, not_worse_on_slices=None)
+
+    assert report.improvements["baseline"].lower > 0
+    assert reasons(report) == ["not_worse_than_champion"]
+
+
+def test_a_candidate_that_is_the_baseline_with_noise_is_refused_for_that_alone(large_shop):
+    def lucky(table: pl.DataFrame) -> np.ndarray:
+        noise = np.random.default_rng(6).normal(scale=0.02, size=len(large_shop.y))
+        return np.clip(large_shop.y.mean() + noise[table["id"].to_numpy()], 0, 1)
+
+    report = large_shop.judged(lucky, sure_answers=None, not_worse_on_slices=None)
+
+    assert reasons(report) == ["beats_baseline"]
 
 
 def test_a_gate_with_behaviour_needs_a_predictor_to_ask(large_shop):
