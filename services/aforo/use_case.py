@@ -288,6 +288,12 @@ class UseCase(Header):
         return self
 
     @model_validator(mode="after")
+    def _sets_are_of_labels(self) -> Self:
+        if self.calibration.sets and self.task.kind == "regression":
+            raise ValueError("calibration.sets makes sets of labels, and a regression has none; leave it out")
+        return self
+
+    @model_validator(mode="after")
     def _gate_can_be_asked(self) -> Self:
         if self.fairness is not None:
             self.fairness.check(self.data)

@@ -85,6 +85,22 @@ class PredictionContract(Specification):
         return (*self.inputs, *(column for name, column in asked.items() if name not in inputs))
 
 
+class LabelSets(Specification):
+    """Which labels are in the set of a row: those whose uncalibrated probability is ``threshold`` or more.
+
+    Attributes
+    ----------
+    coverage
+        Share (0-1) of the rows whose set is meant to hold the true label.
+    calibration_rows
+        How many rows the threshold was chosen on.
+    """
+
+    coverage: Annotated[float, Field(gt=0, lt=1)]
+    threshold: Annotated[float, Field(ge=0, le=1)]
+    calibration_rows: Annotated[int, Field(ge=1)]
+
+
 class GoldenRows(Specification):
     """Raw rows with the outputs they must give, replayed whenever a bundle is loaded.
 

@@ -13,6 +13,7 @@ from typing import Annotated, ClassVar, Literal, NewType
 
 from pydantic import Field
 
+from aforo.contracts.prediction import LabelSets
 from aforo.contracts.specification import Specification
 from aforo.errors import UseCaseError
 
@@ -172,6 +173,8 @@ class CalibratedCandidate(Specification):
     """Object key of the graph from raw columns to calibrated outputs."""
     cross_validated: dict[str, float]
     """Per method, its Brier score (classes) or interval width (regression), cross-validated within the part."""
+    sets: LabelSets | None = None
+    """How sets of labels are made, ``None`` if the use case asks for none."""
     largest_graph_difference: float
     """Largest absolute difference between graph and Python objects, over the rows of calibration and test."""
 

@@ -40,7 +40,7 @@ from typing import Any, Self
 from numpy.typing import NDArray
 from pydantic import model_validator
 
-from aforo.contracts.prediction import PredictionContract
+from aforo.contracts.prediction import LabelSets, PredictionContract
 from aforo.contracts.run import Verdict
 from aforo.contracts.specification import Specification
 from aforo.contracts.table import TableContract
@@ -73,6 +73,7 @@ from aforo.evaluation.rules import (
     NotWorseThanChampion,
     RuleOutcome,
 )
+from aforo.evaluation.sets import SetFigures, set_figures, sets_cover
 from aforo.evaluation.slices import NotWorseOnSlices, NoWeakSlice, ProtectedSlices, SliceSearch
 from aforo.evaluation.slices.protected import not_worse_on_slices, protected_slices
 from aforo.evaluation.slices.search import no_weak_slice, search
@@ -174,6 +175,8 @@ class GateReport(Specification):
     """What group thresholds would cost; empty but for a binary task."""
     explained: ExplainedRows | None = None
     """What the candidate goes by."""
+    sets: SetFigures | None = None
+    """Sets of labels; ``None`` where none are asked for."""
     alone: tuple[Alone, ...] = ()
     """What each column explains by itself, the most first; empty where the rule ``no_leak`` is not asked."""
     paired: tuple[PairedTests, ...] = ()
@@ -219,6 +222,7 @@ def judge(
     costs: Costs | None = None,
     abstention: Abstention | None = None,
     explained: ExplainedRows | None = None,
+    sets: LabelSets | None = None,
     seed: int = 0,
 ) -> GateReport:
     """Judge a candidate on the frozen test rows.
@@ -245,6 +249,8 @@ def judge(
         When the candidate abstains, if the use case asks for that; the test part has to bear it out.
     explained
         What the candidate goes by; it decides nothing.
+    sets
+        How sets of labels are made of the uncalibrated answers; the classes' names are the subject's, too.
 
     Raises
     ------
@@ -278,6 +284,8 @@ def judge(
             asked.rules.append(plausible([subject] if calibration is None else [subject, calibration], gate.plausible))
         if fairness is not None:
             _look_at_groups(asked, gate.fair, fairness, subject, calibration, candidate, measured)
+        if sets is not None:
+            _cover(asked, gate.calibrated, sets, subject, uncalibrated, measured)
         if costs is not None:
             _price(asked, gate.worth, costs, subject, calibration, predictors, measured)
         rules.extend(asked.rules)
@@ -313,6 +321,7 @@ def judge(
         paired=_paired(predictors, evaluation),
         economy=asked.economy,
         alone=asked.alone,
+        sets=asked.sets,
         improvements={
             other: measured.improvement(CANDIDATE, other, primary)
             for other in (BASELINE, CHAMPION)
@@ -349,6 +358,7 @@ class _Asked:
     mitigation: tuple[Mitigation, ...] = ()
     economy: Economy | None = None
     alone: tuple[Alone, ...] = ()
+    sets: SetFigures | None = None
 
 
 def _ask(
@@ -409,6 +419,20 @@ def _price(
     asked.economy = price(predictors, matrix, clusters, bootstrap, measured.seed, known)
     if rule is not None:
         asked.rules.append(worth(asked.economy, rule))
+
+
+def _cover(
+    asked: _Asked,
+    rule: Calibrated | None,
+    sets: LabelSets,
+    subject: Subject,
+    uncalibrated: Answers,
+    measured: Comparison,
+) -> None:
+    bootstrap, seed = measured.spec.bootstrap, measured.seed
+    asked.sets = set_figures(uncalibrated, sets, subject.contract.classes, subject.clusters, bootstrap, seed)
+    if rule is not None:
+        asked.rules.append(sets_cover(asked.sets, rule, measured.rows, bootstrap.confidence, seed))
 
 
 def _paired(predictors: Mapping[str, Answers], evaluation: EvaluationSpec) -> tuple[PairedTests, ...]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aforo.evaluation.answers import Answers
 from aforo.evaluation.metrics.probability import claims, equal_width_edges
 
 _SIMULATIONS = 500
+_DRAWS = 20_000
 
 
 def largest_ece_by_chance(answers: Answers, *, bins: int, confidence: float, seed: int) -> float:
@@ -33,7 +35,25 @@ def largest_ece_by_chance(answers: Answers, *, bins: int, confidence: float, see
     return float(np.quantile(errors, confidence))
 
 
-def largest_coverage_gap_by_chance(rows: int, coverage: float, *, confidence: float, seed: int) -> float:
-    """Return how far the observed coverage of ``rows`` exact intervals strays from nominal, with ``confidence``."""
-    observed = np.random.default_rng(seed).binomial(rows, coverage, size=20_000) / rows
+def largest_coverage_gap_by_chance(
+    rows: int, coverage: float, *, confidence: float, seed: int, calibration_rows: int | None = None
+) -> float:
+    """Return how far the observed coverage of ``rows`` intervals or sets strays from nominal, with ``confidence``.
+
+    Parameters
+    ----------
+    calibration_rows
+        How many rows the intervals were calibrated on, which makes their true coverage stray, too; ``None`` for
+        intervals that are exact.
+
+    References
+    ----------
+    Vovk, Conditional validity of inductive conformal predictors, Machine Learning 92, 2013 (the beta distribution).
+    """
+    rng = np.random.default_rng(seed)
+    true: float | NDArray[np.float64] = coverage
+    if calibration_rows is not None:
+        rank = int(np.ceil((calibration_rows + 1) * coverage - 1e-9))
+        true = rng.beta(rank, calibration_rows + 1 - rank, size=_DRAWS)
+    observed = rng.binomial(rows, true, size=_DRAWS) / rows
     return float(np.quantile(np.abs(observed - coverage), confidence))

@@ -79,5 +79,6 @@ def _calibrate(
         method=method,
         predictor=platform.runs.write_bytes(key, calibrated.predictor),
         cross_validated=cross_validated,
+        sets=calibrated.sets,
         largest_graph_difference=calibrated.difference,
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from aforo.contracts.explanation import Background
-from aforo.contracts.prediction import Lineage, PredictionContract
+from aforo.contracts.prediction import LabelSets, Lineage, PredictionContract
 from aforo.contracts.run import (
     CalibrateManifest,
     EvaluateManifest,
@@ -93,7 +93,8 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> EvaluateManif
     background = choose_background(predictor, parts.of("train"), trained.seed)
     abstains = _abstention(use_case, trained, predictor, parts, measured)
     contract = _contract(use_case, abstains)
-    report = _judge(use_case, trained, predictor, background, abstains, measured, parts.of("calibration"))
+    calibration = parts.of("calibration")
+    report = _judge(use_case, trained, predictor, background, abstains, measured, calibration, chosen.sets)
     tracked = platform.tracker.reopen(trained.mlflow_run_id)
     written = report.to_json()
     pictures = _record(use_case, trained, measured, report, tracked, platform)
@@ -211,6 +212,7 @@ def _judge(
     abstains: Abstention | None,
     measured: Measured,
     calibration: pl.DataFrame,
+    sets: LabelSets | None,
 ) -> GateReport:
     chosen, baseline = trained.chosen, use_case.baseline
     others = {name: answers for name, answers in measured.calibrated.items() if name not in (chosen, baseline)}
@@ -248,6 +250,7 @@ def _judge(
         costs=use_case.costs,
         abstention=abstains,
         explained=explained,
+        sets=sets,
         seed=trained.seed,
     )
 

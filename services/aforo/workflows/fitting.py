@@ -13,11 +13,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from aforo.contracts.prediction import LabelSets
 from aforo.export.compile import SCORES, compile_predictor, compile_scores
 from aforo.export.inference import GraphPredictor, open_session
 from aforo.export.parity import refuse_difference
 from aforo.export.tables import columns_from
-from aforo.models.calibration import Calibrator, fit_calibrator
+from aforo.models.calibration import Calibrator, fit_calibrator, fit_sets
 from aforo.models.estimators import CandidateSpec
 from aforo.models.estimators import Task as EstimatorTask
 from aforo.models.training import FitReport, FittedCandidate, fit_candidate
@@ -57,11 +58,14 @@ class Calibrated:
         Graph from raw columns to the outputs of the prediction contract.
     difference
         Largest absolute difference between the graph and the Python objects, over the rows of calibration and test.
+    sets
+        How sets of labels are made, ``None`` if the use case asks for none.
     """
 
     calibrator: Calibrator
     predictor: bytes
     difference: float
+    sets: LabelSets | None
 
 
 def fit(
@@ -113,19 +117,21 @@ def calibrate(use_case: UseCase, parts: Parts, scores: bytes, reference: Matrix,
     ExportError
         The whole graph differs from the Python objects.
     """
-    part = parts.of("calibration")
+    part, spec = parts.of("calibration"), use_case.calibration
+    outputs, y = run_scores(scores, use_case, part), use_case.targets(part)
     calibrator = fit_calibrator(
-        run_scores(scores, use_case, part),
-        use_case.targets(part),
+        outputs,
+        y,
         EstimatorTask(use_case.task.kind, use_case.classes),
-        use_case.calibration,
+        spec,
         seed=seed,
         groups=groups_of(use_case, part),
     )
+    sets = fit_sets(outputs, y.astype(np.int64), coverage=spec.coverage) if spec.sets else None
     predictor = compile_predictor(scores, calibrator, use_case.contract)
     found = run_predictor(predictor, use_case, parts.of("calibration", "test"))
     difference = refuse_difference(found, calibrator.apply(reference), step=f"calibration {calibrator.method}")
-    return Calibrated(calibrator, predictor, difference)
+    return Calibrated(calibrator, predictor, difference, sets)
 
 
 def groups_of(use_case: UseCase, table: pl.DataFrame) -> NDArray[Any] | None:

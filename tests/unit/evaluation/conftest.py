@@ -13,8 +13,8 @@ from aforo.contracts.prediction import PredictionContract
 from aforo.contracts.table import ColumnContract, TableContract
 from aforo.evaluation import Answers, BootstrapSpec, EvaluationSpec, GateReport, GateSpec, Subject, judge
 from aforo.evaluation.evaluate import Comparison, compare
-from aforo.export.explanations import Explainer
 from aforo.evaluation.fairness import FairnessSpec
+from aforo.export.explanations import Explainer
 
 COLUMNS = TableContract(
     columns=(

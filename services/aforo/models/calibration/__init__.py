@@ -10,6 +10,7 @@ from aforo.errors import DataError
 from aforo.models.calibration.beta import BetaCalibration
 from aforo.models.calibration.calibrator import Calibrator
 from aforo.models.calibration.conformal import ConformalInterval
+from aforo.models.calibration.conformal_sets import fit_sets, label_sets
 from aforo.models.calibration.isotonic import IsotonicCalibration
 from aforo.models.calibration.none import NoCalibration
 from aforo.models.calibration.platt import PlattCalibration
@@ -43,4 +44,6 @@ __all__ = [
     "TemperatureScaling",
     "calibrator_from_json",
     "fit_calibrator",
+    "fit_sets",
+    "label_sets",
 ]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from aforo.errors import TrainingError
 from aforo.graph import Graph
 from aforo.models.calibration.calibrator import Calibrator, Matrix
+from aforo.models.calibration.conformal_sets import conformal_quantile
 
 
 class ConformalInterval(Calibrator):
@@ -46,16 +45,8 @@ class ConformalInterval(Calibrator):
         TrainingError
             There are too few rows for this coverage: the interval would be infinite.
         """
-        errors = np.sort(np.abs(y - outputs[:, 0]))
-        # The ceil((n + 1) * coverage)-th smallest of n errors; 1e-9 is for coverages such as 0.9 in binary.
-        rank = math.ceil((len(errors) + 1) * coverage - 1e-9)
-        if rank > len(errors):
-            needed = math.ceil(coverage / (1.0 - coverage) - 1e-9)
-            raise TrainingError(
-                f"an interval of coverage {coverage:g} needs {needed} calibration rows or more, got {len(errors)}",
-                hint="give the calibration part a larger share, or lower the coverage",
-            )
-        return cls(coverage=coverage, half_width=float(errors[rank - 1]))
+        half_width = conformal_quantile(np.abs(y - outputs[:, 0]), coverage, what="an interval")
+        return cls(coverage=coverage, half_width=half_width)
 
     @property
     def method(self) -> str:

@@ -42,12 +42,15 @@ class CalibrationSpec(Specification):
     folds
         Of the cross-validation within the calibration part.
     coverage
-        Regression: share (0-1) of true values that the interval is meant to hold.
+        Share (0-1) of true values that a regression's interval is meant to hold, or of true labels that ``sets`` are.
+    sets
+        Classes: whether sets of labels are made too, and their coverage judged.
     """
 
     methods: Annotated[tuple[Method, ...], Field(min_length=1)] = ("none", "platt", "isotonic")
     folds: Annotated[int, Field(ge=2, le=100)] = 5
     coverage: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    sets: bool = False
 
     @field_validator("methods")
     @classmethod
