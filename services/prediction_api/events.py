@@ -109,6 +109,7 @@ class Events:
 
     async def watch(self, worker: int) -> None:
         """Keep the panes fresh until cancelled."""
+        self._windows.read_first = self._read_first
         while True:
             await self.refresh()
             for panes in self._windows.streams.values():
@@ -124,6 +125,17 @@ class Events:
         if self._thread is not None:
             self._thread.submit(self._store.close)
             self._thread.shutdown()
+
+    def _read_first(self, panes: StreamPanes) -> None:
+        """Read the panes of a definition that has just arrived; called in the thread that loads its version."""
+        started = time.monotonic()
+        try:
+            found = self._database().submit(self._store.read, panes.name, 0).result()
+        except StoreUnavailable as error:
+            logger.error("panes not read", extra={"stream": panes.name, "reason": error.message})
+            return
+        panes.apply(found.panes, found.newest_us)
+        panes.read_until(found.revision, started)
 
     async def _streams(self, model: str, stream: str) -> list[StreamPanes]:
         """Return the panes of each definition of a stream that a version in memory has; the champion's last."""
@@ -214,10 +226,13 @@ class Events:
         return event_of(values, stream, tuple(adds), microseconds(known_at))
 
     async def _beside(self, work: Callable[..., T], *arguments: object) -> T:
-        """Do the work in the thread that has the connection."""
+        return await asyncio.get_running_loop().run_in_executor(self._database(), work, *arguments)
+
+    def _database(self) -> ThreadPoolExecutor:
+        """Return the one thread that has the connection."""
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="events")
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+        return self._thread
 
 
 def _read(body: bytes) -> tuple[str, str, list[object]]:

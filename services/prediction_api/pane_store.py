@@ -298,11 +298,18 @@ def _open_postgres(url: str) -> Any:
     connection = psycopg2.connect(url, connect_timeout=5, options="-c statement_timeout=10000")
     connection.autocommit = True  # transactions are begun and ended by us
     with connection.cursor() as cursor:
-        cursor.execute("SELECT to_regclass('window_panes')")
-        if cursor.fetchone() == (None,):
-            # Workers that start together would each make the tables.
-            cursor.execute("BEGIN; SELECT pg_advisory_xact_lock(7308332182964)")
-            for statement in _TABLES:
-                cursor.execute(statement)
+        if not _has_tables(cursor):
+            # Workers that start together would each make the tables, and stand in the way of who uses them already.
+            cursor.execute("BEGIN")
+            cursor.execute("SELECT pg_advisory_xact_lock(7308332182964)")
+            if not _has_tables(cursor):
+                for statement in _TABLES:
+                    cursor.execute(statement)
             cursor.execute("COMMIT")
     return connection
+
+
+def _has_tables(cursor: Any) -> bool:
+    # Not to_regclass: it answers from a cache that waiting for an advisory lock does not bring up to date.
+    cursor.execute("SELECT 1 FROM pg_class WHERE relname = 'window_panes' AND pg_table_is_visible(oid)")
+    return cursor.fetchone() is not None

@@ -177,4 +177,6 @@ def misfit(champion: PredictionContract, challenger: PredictionContract) -> str 
         for field in ("type", "categories", "minimum", "maximum", "nullable"):
             if getattr(column, field) != getattr(theirs[name], field):
                 return f"its column {name!r} has another {field} than the champion's"
+    if champion.windows != challenger.windows:
+        return "its windows are others than the champion's"
     return None

@@ -139,16 +139,24 @@ class WindowPanes:
     ----------
     stale_s
         Panes that were not read from the store for longer are not used.
+
+    Attributes
+    ----------
+    read_first
+        Reads new panes from the store; ``None`` until the worker has a connection, which reads all of them.
     """
 
     def __init__(self, metrics: Metrics, *, stale_s: float) -> None:
         self.streams: dict[str, StreamPanes] = {}
+        self.read_first: Callable[[StreamPanes], None] | None = None
         self._metrics = metrics
         self._stale_s = stale_s
 
     def of(self, model: str, stream: EventStream) -> StreamPanes:
-        """Return the panes of one definition, empty at first."""
+        """Return the panes of one definition; new ones are read first, so that no version answers before."""
         fresh = StreamPanes(model, stream, stale_s=self._stale_s)
+        if fresh.name not in self.streams and self.read_first is not None:
+            self.read_first(fresh)
         return self.streams.setdefault(fresh.name, fresh)
 
     def filler(self, contract: PredictionContract) -> WindowFiller | None:

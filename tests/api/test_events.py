@@ -106,9 +106,7 @@ def told(shared):
     registry.add(name, "1", windows=(DEPARTURES,))
     registry.point(name, champion="1")
     with service.client(headers={"x-model": name}) as client:
-        # The panes of a new definition are read within a second; until then nothing is known.
-        age = f'aforo_window_panes_age_seconds{{worker="0",model="{name}"'
-        service.wait_until(lambda _: age in client.get("/metrics").text)
+        service.wait_until(lambda _: client.get(f"/models/{name}/versions/1").status_code == 200)
         yield client
 
 

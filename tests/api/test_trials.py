@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from aforo.contracts.prediction import PredictionContract
 from aforo.contracts.table import ColumnContract
+from aforo.contracts.windows import EventStream
 from prediction_api.api_keys import ApiKeysFile, new_key
 from prediction_api.problems import Problem
 from prediction_api.trials import Trial, TrialFiles, misfit, place_of
@@ -344,6 +345,18 @@ def test_a_file_damaged_by_hand_is_named(tmp_path):
 COLUMN = ColumnContract(name="distance", type="number", role="feature", minimum=0)
 
 
+DEPARTURES = EventStream(
+    stream="departures",
+    known_at="departed_at",
+    asked_at="asked_at",
+    by=("origin",),
+    columns={"distance": {"kind": "count", "minutes": 60}},
+    identity=("flight",),
+    event_columns=(),
+    request_columns=(),
+)
+
+
 def contract_with(*columns, classes=("no", "yes")):
     return PredictionContract(use_case="x", task="binary", target="late", classes=classes, inputs=columns)
 
@@ -356,6 +369,7 @@ def contract_with(*columns, classes=("no", "yes")):
         (contract_with(COLUMN, classes=("on_time", "late")), "its task or its classes"),
         (contract_with(COLUMN, COLUMN.model_copy(update={"name": "seats"})), "its columns .* seats"),
         (contract_with(COLUMN.model_copy(update={"minimum": 10})), "its column 'distance' has another minimum"),
+        (contract_with(COLUMN).model_copy(update={"windows": (DEPARTURES,)}), "its windows are others"),
     ],
 )
 def test_a_challenger_must_take_and_give_what_the_champion_does(challenger, reason):
