@@ -14,13 +14,15 @@ from aforo.data.splits import SplitSpec
 FOLDER = Path(__file__).parents[1] / "docs" / "patterns"
 UNIONS: dict[str, tuple[Any, str]] = {"Splits: which row is for what": (SplitSpec, "aforo.data.splits")}
 """Heading to union, and to the package with one module a kind."""
+WINDOWED, WINDOWS = "windowed_inference", "aforo.contracts.windows"
+"""The pattern that is a section of its own, and its module."""
 
 INTRODUCTION = """\
 # Patterns
 
 One pattern is one file and one line in its union; `scripts/patterns.py` writes this page from them. The figures are on
-real data, with 95 % intervals: what a naive choice claimed, what the pattern claimed, and what came true on rows that
-neither had seen. `benchmarks/patterns/splits.py` and `bridges.py` measure them.
+real data, with 95 % intervals. `benchmarks/patterns` measures them: of a split, what a naive choice claimed, what the
+pattern claimed, and what came true on rows that neither had seen; of the others, a figure without them and with them.
 """
 
 BRIDGES = """\
@@ -60,7 +62,25 @@ def render() -> str:
             )
         sections.append("\n".join(lines) + "\n")
     sections.append(_bridges(figures["bridged_schema"]))
+    sections.append(_windows(figures[WINDOWED]))
     return "\n".join(sections)
+
+
+def _windows(found: dict[str, Any]) -> str:
+    cells = (
+        f"[{WINDOWED}]({WINDOWED}.md)",
+        source_of(WINDOWS),
+        f"`{found['yaml']}`",
+        f"{found['data']}: {found['metric']}",
+        *(_shown(found[name]) for name in ("before", "after", "gain")),
+    )
+    return f"""\
+## Windows: what has just happened
+
+| pattern | source | in `data` of `use_case.yaml` | data, figure | without | with | gain |
+|---|---|---|---|---|---|---|
+| {" | ".join(cells)} |
+"""
 
 
 def _bridges(found: dict[str, Any]) -> str:

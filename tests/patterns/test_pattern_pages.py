@@ -12,6 +12,7 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
+from aforo.contracts.windows import WindowSpec
 from aforo.data.bridging import BridgeSpec
 from aforo.data.splits import SplitSpec
 
@@ -48,6 +49,8 @@ def test_the_yaml_on_the_page_is_of_its_kind(page: Path) -> None:
         document = yaml.safe_load(block)
         if page.stem == "bridged_schema":
             BridgeSpec.model_validate(document["bridge"])
+        elif page.stem == "windowed_inference":
+            assert [WindowSpec.model_validate(window).pane_minutes for window in document["windows"]] == [10]
         else:
             spec: Any = TypeAdapter(SplitSpec).validate_python(document["split"])
             assert spec.kind == page.stem

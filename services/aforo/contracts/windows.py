@@ -126,6 +126,12 @@ class WindowSpec(Specification):
         For how long, counted back from the newest event, the prediction API holds panes and knows events again.
     columns
         Contract column to what it is.
+
+    References
+    ----------
+    Lakshmanan, Robinson, Munn: Machine Learning Design Patterns, 2020, "Windowed Inference". Li et al.: No Pane, No
+    Gain: Efficient Evaluation of Sliding-Window Aggregates over Data Streams, SIGMOD Record 34, 2005. Akidau et al.:
+    The Dataflow Model, VLDB 8, 2015 (event time, lateness).
     """
 
     stream: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
