@@ -138,6 +138,8 @@ class CandidateSummary(Specification):
         Object key of its graph from raw columns to uncalibrated outputs.
     reference
         Object key of an ``.npy`` file with what the Python objects said about the rows of calibration and test, (N, K).
+    integrated_gradients
+        Of a network: mean absolute integrated gradient of each raw column over validation rows, of its own score.
     """
 
     name: str
@@ -150,6 +152,7 @@ class CandidateSummary(Specification):
     scores: str
     reference: str
     mlflow_run_id: str
+    integrated_gradients: dict[str, float] | None = None
 
 
 class TrainManifest(Manifest):

@@ -42,6 +42,9 @@ class ExplainedRows(Specification):
         What the model answers on average of the background's rows; ``None`` where each row's own class is explained.
     permutations
         How many were drawn a row; ``None`` where Shapley values are exact.
+    integrated_gradients
+        Of a network, by column: how far it moves the network's own score (log-odds, or the value) before calibration,
+        on average of validation rows. Another method, on another scale: what both find is no accident of either.
     """
 
     rows: int
@@ -49,6 +52,7 @@ class ExplainedRows(Specification):
     baseline: float | None
     permutations: int | None
     columns: tuple[ExplainedColumn, ...]
+    integrated_gradients: dict[str, float] | None = None
 
 
 def explain_rows(subject: Subject, explainer: Explainer, rows: int, spec: BootstrapSpec) -> ExplainedRows:

@@ -232,7 +232,9 @@ def _judge(
     explained = None
     if use_case.evaluation.explained_rows is not None:
         explainer = Explainer(predictor.run, use_case.contract, background)
-        explained = explain_rows(subject, explainer, use_case.evaluation.explained_rows, use_case.evaluation.bootstrap)
+        found = explain_rows(subject, explainer, use_case.evaluation.explained_rows, use_case.evaluation.bootstrap)
+        own = next(candidate for candidate in trained.candidates if candidate.name == chosen)
+        explained = found.model_copy(update={"integrated_gradients": own.integrated_gradients})
     return judge(
         use_case=use_case.name,
         candidate_name=chosen,

@@ -21,6 +21,7 @@ from aforo.export.tables import columns_from
 from aforo.models.calibration import Calibrator, fit_calibrator, fit_sets
 from aforo.models.estimators import CandidateSpec
 from aforo.models.estimators import Task as EstimatorTask
+from aforo.models.network_weights import network_weights
 from aforo.models.training import FitReport, FittedCandidate, fit_candidate
 from aforo.use_case import UseCase
 from aforo.workflows.parts import Parts
@@ -41,11 +42,15 @@ class Fitted:
         Graph from raw columns to uncalibrated outputs.
     reference
         What the Python objects say about the rows of calibration and test, shape (N, K).
+    weights
+        What a network goes by, on rows of the validation part; see
+        :func:`~aforo.models.network_weights.network_weights`.
     """
 
     candidate: FittedCandidate
     scores: bytes
     reference: Matrix
+    weights: dict[str, float] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +106,7 @@ def fit(
     scores, reference = compile_scores(fitted, use_case.inputs), fitted.outputs(unseen)
     found = run_scores(scores, use_case, unseen)
     refuse_difference({SCORES: found}, {SCORES: reference}, step=f"candidate {fitted.name}")
-    return Fitted(fitted, scores, reference)
+    return Fitted(fitted, scores, reference, network_weights(fitted, parts.of("train"), parts.of("validation")))
 
 
 def calibrate(use_case: UseCase, parts: Parts, scores: bytes, reference: Matrix, seed: int) -> Calibrated:

@@ -136,6 +136,7 @@ def _record(
         scores=platform.runs.write_bytes(f"{folder}/scores.onnx", fitted.scores),
         reference=platform.runs.write_bytes(f"{folder}/reference.npy", _npy(fitted.reference)),
         mlflow_run_id=tracked.run_id,
+        integrated_gradients=fitted.weights,
     )
 
 

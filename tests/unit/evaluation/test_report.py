@@ -130,8 +130,19 @@ def test_what_the_model_goes_by_is_on_the_page(large_shop, promoted: GateReport,
     for one in explained.columns:
         assert f"{one.column}\n{one.weight:.4g}" in text
     assert "exact; columns that are left out" in text
+    assert "integrated gradients" not in text
     assert b'href="#explained"' in page
     assert b'href="#explained"' not in render(promoted, card(large_shop), {})
+
+
+def test_what_a_network_itself_goes_by_is_beside_it(large_shop, promoted: GateReport, explainer_of):
+    subject = large_shop.subject(large_shop.right)
+    explained = explain_rows(subject, explainer_of(subject), 30, BootstrapSpec(resamples=100))
+    both = explained.model_copy(update={"integrated_gradients": {"dose": 1.234}})
+    text = "\n".join(Text(render(promoted.model_copy(update={"explained": both}), card(large_shop), {})).lines)
+
+    assert "1.234" in text
+    assert "in log-odds, mean absolute" in text
 
 
 def test_when_the_model_abstains_is_on_the_page(large_shop, promoted: GateReport):

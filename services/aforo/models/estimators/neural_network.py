@@ -21,6 +21,7 @@ from aforo.models.estimators.estimator import (
     add_probabilities,
     probabilities_of,
 )
+from aforo.models.estimators.gradients import integrated_gradients, scores
 from aforo.models.estimators.linear import center_and_deviation
 
 Units = Annotated[int, Field(ge=1, le=4096)]
@@ -135,10 +136,18 @@ class NeuralNetwork(Estimator):
         return self
 
     def predict(self, X: Matrix) -> Matrix:
-        for weights, bias in self.layers_[:-1]:
-            X = np.maximum(X @ weights + bias, 0.0)  # (N, H)
-        weights, bias = self.layers_[-1]
-        return probabilities_of(X @ weights + bias, self.task)
+        return probabilities_of(scores(self.layers_, X), self.task)
+
+    def attributions(self, X: Matrix, baseline: Matrix) -> Matrix:
+        """Return integrated gradients of each row's score, shape (N, D): log-odds, a value, or the highest logit.
+
+        Parameters
+        ----------
+        baseline
+            Where the way begins, shape (D,).
+        """
+        outputs = scores(self.layers_, X).argmax(axis=1)  # the only one, but for several classes
+        return integrated_gradients(self.layers_, X, baseline, outputs)
 
     def add_to(self, graph: Graph, matrix: str) -> str:
         for weights, bias in self.layers_[:-1]:
