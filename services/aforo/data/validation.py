@@ -16,6 +16,7 @@ from aforo.data.casting import DTYPES, FAULTS, cast, normalise
 from aforo.data.checks import violations
 from aforo.data.joining import Join, Lookup
 from aforo.data.quarantine import Quarantine
+from aforo.data.repeats import do_repeat, once_each
 from aforo.data.windows import EventCollector
 from aforo.errors import DataError
 from aforo.settings import Settings
@@ -77,13 +78,12 @@ class Validation:
         if self._joined:
             sieve.cast(self._joined)
         for column, expression in self._derived:
-            sieve.table = _evaluate(sieve.table, expression.alias(column.name), f"column {column.name!r}", file)
+            sieve.table = sieve.table.with_columns(_derive(sieve.table, column.name, expression, file))
             sieve.cast([column])
         # A row that is set aside is no example, and its event has happened all the same.
         for collector in self._collectors:
             collector.add(sieve.table, sieve.numbers, file)
-        for reason, condition in self._conditions:
-            self.set_aside[reason] += sieve.set_aside(condition, reason)
+        self.set_aside.update(sieve.set_aside(self._conditions))
         sieve.check(self._table.columns)
         self.quarantined += sieve.quarantined
         return sieve.table.select(self._table.names), sieve.numbers
@@ -115,20 +115,31 @@ class _Sieve:
                 wrong = values.is_null() & given.is_not_null()
                 self._report(wrong, FAULTS[column.type], column.name, given)
                 bad = wrong if bad is None else bad | wrong
-            typed.append(normalise(values))
+            # Nothing but a text can turn out to be NaN.
+            typed.append(normalise(values) if given.dtype == pl.String and column.type == "number" else values)
         self.table = self.table.with_columns(typed)
         self._drop(bad)
 
-    def set_aside(self, condition: pl.Expr, reason: str) -> int:
-        """Take out the rows that meet the condition, and return how many they were."""
-        met = (
-            _evaluate(self.table, condition.alias("set aside"), f"set_aside {reason!r}", self._file)
-            .get_column("set aside")
-            .fill_null(False)
-        )
-        self.table = self.table.filter(~met)
-        self._filter_positions(~met)
-        return int(met.sum())
+    def set_aside(self, conditions: Sequence[tuple[str, pl.Expr]]) -> dict[str, int]:
+        """Take out the rows that meet a condition, and count them; a row counts for the first that it meets."""
+        counts = {}
+        stays = pl.repeat(True, self.table.height, dtype=pl.Boolean, eager=True)
+        for reason, condition in conditions:
+            try:
+                met = self._meets(condition, reason)
+            except DataError:
+                # What it cannot be computed for may have been set aside before.
+                self._keep(stays)
+                met = self._meets(condition, reason)
+                stays = pl.repeat(True, self.table.height, dtype=pl.Boolean, eager=True)
+            counts[reason] = int((met & stays).sum())
+            stays &= ~met
+        self._keep(stays)
+        return counts
+
+    def _meets(self, condition: pl.Expr, reason: str) -> pl.Series:
+        rows = _evaluate(self.table, condition.alias("set aside"), f"set_aside {reason!r}", self._file)
+        return rows.get_column("set aside").fill_null(False)
 
     def check(self, columns: tuple[ColumnContract, ...]) -> None:
         """Quarantine the rows that break the contract."""
@@ -149,10 +160,13 @@ class _Sieve:
     def _drop(self, bad: pl.Series | None) -> None:
         if bad is not None:
             self.quarantined += int(bad.sum())
-            self.table = self.table.filter(~bad)
-            self._filter_positions(~bad)
+            self._keep(~bad)
 
-    def _filter_positions(self, stays: pl.Series) -> None:
+    def _keep(self, stays: pl.Series) -> None:
+        # Once for all reasons: it copies every column.
+        if stays.all():
+            return
+        self.table = self.table.filter(stays)
         where = stays.to_numpy()
         self._positions = np.flatnonzero(where) if self._positions is None else self._positions[where]
 
@@ -179,6 +193,20 @@ def _parse_conditions(table: TableContract) -> list[tuple[str, pl.Expr]]:
         expressions.require_condition(aside.where, place, schema)
         conditions.append((aside.reason, expressions.parse(aside.where, place)))
     return conditions
+
+
+def _derive(table: pl.DataFrame, name: str, expression: pl.Expr, file: str) -> pl.Series:
+    """The column of an expression; one that reads dates from texts is worked out once for each different row."""
+
+    def work(rows: pl.DataFrame) -> pl.Series:
+        return _evaluate(rows, expression.alias(name), f"column {name!r}", file).get_column(name)
+
+    if ".str.strptime(" in str(expression):
+        inputs = table.select(list(dict.fromkeys(expression.meta.root_names())))
+        # Equal fractions may have two texts: 0.0 and -0.0.
+        if not any(dtype.is_float() for dtype in inputs.dtypes) and do_repeat(inputs):
+            return once_each(inputs, work).alias(name)
+    return work(table)
 
 
 def _evaluate(table: pl.DataFrame, expression: pl.Expr, place: str, file: str) -> pl.DataFrame:

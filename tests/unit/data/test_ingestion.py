@@ -190,6 +190,23 @@ def test_rows_are_set_aside_by_the_first_condition_that_holds(tmp_path: Path, ru
     assert ingested.rows.kept == 1
 
 
+def test_a_condition_need_not_be_computable_for_rows_that_are_set_aside_before_it(
+    tmp_path: Path, run_ingest: Ingest, columns: list[dict[str, Any]]
+) -> None:
+    columns.append({"name": "day", "type": "string", "role": "info"})
+    (tmp_path / "table.csv").write_text(
+        "id,city,amount,late,day\n1,Oslo,1,true,2013-01-05\n2,Oslo,1,true,unknown\n3,Oslo,1,true,2012-12-31\n"
+    )
+    early = {"reason": "early", "where": "DATE(day) < DATE('2013-01-01')"}
+    unknown = {"reason": "unknown", "where": "day = 'unknown'"}
+
+    ingested = run_ingest(columns=columns, set_aside=[unknown, early])
+
+    assert (ingested.rows.set_aside, ingested.rows.kept) == ({"unknown": 1, "early": 1}, 1)
+    with pytest.raises(DataError, match="set_aside 'early' cannot be computed for some rows"):
+        run_ingest(columns=columns, set_aside=[early, unknown])
+
+
 def test_no_row_left_is_an_error(tmp_path: Path, store: LocalStore, run_ingest: Ingest) -> None:
     (tmp_path / "table.csv").write_text("id,city,amount,late\n1,Oslo,1,true\n")
 
@@ -237,6 +254,49 @@ def test_an_expression_uses_the_columns_above_it(
     table = Snapshots(store).load(run_ingest(columns=columns).snapshot_id)
 
     assert table["quadruple"].to_list() == [6.0, None]
+
+
+@pytest.mark.parametrize("years", [2, 2_000])
+def test_a_date_is_the_same_whether_it_is_worked_out_once_a_day_or_once_a_row(
+    tmp_path: Path, store: LocalStore, run_ingest: Ingest, columns: list[dict[str, Any]], years: int
+) -> None:
+    columns += [{"name": name, "type": "integer", "role": "info"} for name in ("year", "month", "day")]
+    date = "DATE(CONCAT(year, '-', month, '-', day))"
+    columns.append({"name": "date", "type": "date", "role": "info", "expression": date})
+    number = pl.int_range(24_000, eager=True)
+    table = pl.DataFrame(
+        {
+            "id": number,
+            "city": "Oslo",
+            "amount": 1.0,
+            "late": True,
+            "year": number % years + 1000,
+            "month": number % 12 + 1,
+            "day": number % 28 + 1,
+        }
+    )
+    table.write_parquet(tmp_path / "table.parquet")
+
+    found = Snapshots(store).load(
+        run_ingest(source={"kind": "parquet", "path": "table.parquet"}, columns=columns).snapshot_id
+    )
+
+    expected = table.select(pl.date("year", "month", "day")).to_series()
+    assert found["date"].equals(expected)
+
+
+def test_a_date_that_there_is_not_is_refused_where_days_repeat_as_well(
+    tmp_path: Path, run_ingest: Ingest, columns: list[dict[str, Any]]
+) -> None:
+    columns += [
+        {"name": "day", "type": "integer", "role": "info"},
+        {"name": "date", "type": "date", "role": "info", "expression": "DATE(CONCAT('2013-02-', day))"},
+    ]
+    rows = "".join(f"{n},Oslo,1,true,{31 if n == 19_999 else n % 28 + 1}\n" for n in range(20_000))
+    (tmp_path / "table.csv").write_text("id,city,amount,late,day\n" + rows)
+
+    with pytest.raises(DataError, match="column 'date' cannot be computed for some rows"):
+        run_ingest(columns=columns)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from aforo.contracts.run import PARTS
 from aforo.contracts.specification import Specification
 from aforo.contracts.table import ColumnType, TableContract
+from aforo.data.repeats import do_repeat, once_each
 from aforo.data.splits.sql import Dialect
 from aforo.errors import DataError
 
@@ -25,11 +26,6 @@ LEFT_OUT = len(PARTS)
 
 LABELS = (*PARTS, "left_out")
 """What each code is called, in SQL and in manifests."""
-
-# How many rows say whether keys repeat.
-_FIRST_ROWS = 10_000
-# No column of a contract is called so.
-_PART = "\x1f part"
 
 Percent = Annotated[int, Field(ge=0, le=100)]
 
@@ -104,8 +100,10 @@ class SplitStrategy(ABC):
                 f"the split's key {', '.join(absent)} is not in the table: {', '.join(schema)}",
                 hint="name columns of the table",
             )
-        if isinstance(table, pl.DataFrame) and self._repeats(table):
-            parts = self._once_a_key(table)
+        if isinstance(table, pl.DataFrame) and do_repeat(keys := table.select(self.columns)):
+            parts = once_each(keys, lambda few: self._placed(few.lazy(), few.schema).collect().to_series()).alias(
+                "part"
+            )
         else:
             parts = self._placed(rows, schema).collect(engine="streaming").to_series()
         if parts.null_count():
@@ -115,22 +113,9 @@ class SplitStrategy(ABC):
             )
         return parts
 
-    def _repeats(self, table: pl.DataFrame) -> bool:
-        """Whether the first rows have few keys: then one part a key is cheaper than one a row."""
-        first = table.select(self.columns).head(_FIRST_ROWS)
-        return first.height == _FIRST_ROWS and first.n_unique() * 4 < _FIRST_ROWS
-
     def _placed(self, rows: pl.LazyFrame, schema: Mapping[str, pl.DataType]) -> pl.LazyFrame:
         prepared = rows.select(*self.columns, **self.prepared(schema))
         return prepared.select(part=self.part(schema))
-
-    def _once_a_key(self, table: pl.DataFrame) -> pl.Series:
-        given = table.select(self.columns)
-        keys = given.unique()
-        placed = keys.with_columns(self._placed(keys.lazy(), keys.schema).collect().to_series().alias(_PART))
-        columns = list(self.columns)
-        joined = given.join(placed, on=columns, how="left", nulls_equal=True, maintain_order="left")
-        return joined.get_column(_PART).alias("part")
 
 
 class SplitSpecification(Specification):
