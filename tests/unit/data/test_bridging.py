@@ -243,6 +243,14 @@ def test_training_rows_that_do_not_fit_are_refused(table: pl.DataFrame, complain
         spec().build(CONTRACT).learn(table)
 
 
+def test_a_private_value_is_not_in_the_message() -> None:
+    table = pl.concat([old(["card", "sesame"]), NEW])
+
+    with pytest.raises(DataError, match="1 rows before 2020-03-01 have 'payment' = a value, which") as caught:
+        spec().build(changed("payment", private=True)).learn(table)
+    assert "sesame" not in str(caught.value)
+
+
 def test_a_column_that_no_new_row_has_is_refused() -> None:
     table = pl.concat([old(["cash"]), NEW.with_columns(tip=pl.lit(None, pl.Float64))])
 

@@ -69,6 +69,8 @@ class Bridge:
         Columns that identify a row: what is drawn for it follows from them alone, whatever other rows there are.
     groups, added, method, fill, old_rows
         As in :class:`BridgeSpec`.
+    private
+        Columns whose values must not be in messages.
 
     References
     ----------
@@ -86,6 +88,7 @@ class Bridge:
         method: Method = "static",
         fill: Fill = "median",
         old_rows: Sequence[float] = (0.0, 1.0),
+        private: frozenset[str] = frozenset(),
     ) -> None:
         self.time = time
         self.since = since
@@ -95,6 +98,7 @@ class Bridge:
         self.method = method
         self.fill = fill
         self.old_rows = tuple(old_rows)
+        self.private = private
 
     def over(self, strategy: SplitStrategy) -> SplitStrategy:
         """Return the split that leaves old rows out of every part but train."""
@@ -195,8 +199,9 @@ class Bridge:
         valid = {*groups, *(value for values in groups.values() for value in values), *new.unique()}
         strange = old.filter(~old.is_in(list(valid - {None}))).drop_nulls()
         if len(strange):
+            value = "a value" if old.name in self.private else repr(strange[0])
             raise DataError(
-                f"bridge: {len(strange)} rows before {self.since} have {old.name!r} = {strange[0]!r}, which "
+                f"bridge: {len(strange)} rows before {self.since} have {old.name!r} = {value}, which "
                 f"bridge.groups.{old.name} does not list and no new training row has",
                 hint=f"list it with the new values that it stood for; listed are: {', '.join(groups)}",
             )

@@ -119,6 +119,7 @@ class BridgeSpec(Specification):
             method=self.method,
             fill=self.fill,
             old_rows=self.old_rows,
+            private=frozenset(column.name for column in table.columns if column.private),
         )
 
 
