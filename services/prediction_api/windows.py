@@ -11,7 +11,7 @@ the panes in memory are older than ``stale_s`` because the store does not answer
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ from prediction_api.problems import Fault, Problem, pointer
 Key = tuple[Value, ...]
 
 DAY_US = 86_400_000_000
+_MOST_KNOWN = 4_096
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -68,6 +69,8 @@ class StreamPanes:
         self._panes: dict[Key, dict[int, Pane]] = {}
         self._every: dict[int, int] = {}
         """Events of all keys in a pane."""
+        self._known: dict[tuple[Key, int], tuple[float | None, ...] | None] = {}
+        """Columns of a key and a pane, until an event comes."""
         self._widths = sorted({column.minutes // stream.pane_minutes for column in stream.columns.values()})
         self._columns = [
             (name, self._widths.index(column.minutes // stream.pane_minutes)) for name, column in stream.columns.items()
@@ -83,8 +86,10 @@ class StreamPanes:
         """The first pane that is kept."""
         return 0 if self.newest_us is None else self.stream.pane(self.newest_us - self.stream.keep_days * DAY_US)
 
-    def apply(self, panes: Iterable[Pane], newest_us: int | None) -> None:
+    def apply(self, panes: Sequence[Pane], newest_us: int | None) -> None:
         """Take over panes that are newer than those here, and forget those that are no longer kept."""
+        if not panes and newest_us == self.newest_us:
+            return
         for pane in panes:
             own = self._panes.setdefault(pane.key, {})
             before = own.get(pane.pane)
@@ -95,6 +100,8 @@ class StreamPanes:
             before_pane, self.newest_us = self.oldest_pane, newest_us
             if self.oldest_pane > before_pane:
                 self._forget()
+        # Another object: who computes from the panes of before, in another thread, keeps it in what is gone.
+        self._known = {}
 
     def read_until(self, revision: int, at: float) -> None:
         """Take note that the store was read at ``at``, and had come to ``revision``."""
@@ -107,6 +114,15 @@ class StreamPanes:
         if age_s is None or age_s > self._stale_s:
             return None
         end = self.stream.pane(asked_us)
+        known = self._known
+        if (key, end) not in known:
+            columns = self._columns_before(key, end)
+            if len(known) < _MOST_KNOWN:
+                known[key, end] = columns
+            return columns
+        return known[key, end]
+
+    def _columns_before(self, key: Key, end: int) -> tuple[float | None, ...] | None:
         if end - self._widths[-1] < self.oldest_pane:
             return None
         own = self._panes.get(key, {})
