@@ -150,8 +150,6 @@ class Panes:
 
     Attributes
     ----------
-    table
-        The columns of ``by``, the number of the pane, the count, and one sum a measure, all whole numbers.
     events
         How many were added.
     """
@@ -163,7 +161,14 @@ class Panes:
         self._sums = {measure: f"(sum {place})" for place, measure in enumerate(stream.measures)}
         keys = {name: self._types[name] for name in stream.by}
         whole = {name: pl.Int64() for name in (_PANE, _COUNT, *self._sums.values())}
-        self.table = pl.DataFrame(schema={**keys, **whole})
+        self._added = [pl.DataFrame(schema={**keys, **whole})]
+
+    @property
+    def table(self) -> pl.DataFrame:
+        """The columns of ``by``, the number of the pane, the count, and one sum a measure, all whole numbers."""
+        if len(self._added) > 1:
+            self._added = [pl.concat(self._added).group_by([*self.stream.by, _PANE]).sum()]
+        return self._added[0]
 
     def add(self, events: pl.DataFrame) -> None:
         """Add events; each must come once."""
@@ -174,8 +179,11 @@ class Panes:
             .group_by(keys)
             .agg(pl.len().cast(pl.Int64).alias(_COUNT), *(_sum_of(m).alias(name) for m, name in self._sums.items()))
         )
-        self.table = pl.concat([self.table, found]).group_by(keys).sum()
+        self._added.append(found)
         self.events += events.height
+        # Put together when they have doubled, so that many parts cost no more than few.
+        if sum(each.height for each in self._added) > 2 * self._added[0].height:
+            self._added = [self.table]
 
     def add_columns_to(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return ``rows`` with the stream's columns, in the same order; missing where the time is missing.
@@ -190,9 +198,10 @@ class Panes:
         asked = rows.select(*self.stream.by, pane)
         moments = asked.drop_nulls().unique().sort(_BOUNDARY)
         columns = list(self.stream.columns)
+        near = self._near(moments.get_column(_BOUNDARY))
         for minutes in {column.minutes for column in self.stream.columns.values()}:
             named = {name: c for name, c in self.stream.columns.items() if c.minutes == minutes}
-            moments = moments.with_columns(self._columns(moments, minutes // self.stream.pane_minutes, named))
+            moments = moments.with_columns(self._columns(moments, near, minutes // self.stream.pane_minutes, named))
         found = asked.join(moments, on=keys, how="left", maintain_order="left").select(columns)
         return rows.with_columns(found)
 
@@ -216,10 +225,19 @@ class Panes:
                 hint=f"ask earlier, by a change of {self.stream.asked_at!r}, or set such rows aside",
             )
 
-    def _columns(self, moments: pl.DataFrame, width: int, named: dict[str, WindowColumn]) -> list[pl.Series]:
+    def _near(self, boundaries: pl.Series) -> pl.DataFrame:
+        """The panes that any window of these boundaries can hold: few, where rows come in order of time."""
+        if boundaries.is_empty():
+            return self.table.clear()
+        widest = max(column.minutes for column in self.stream.columns.values()) // self.stream.pane_minutes
+        return self.table.filter(pl.col(_PANE).is_between(boundaries[0] - widest, boundaries[-1]))
+
+    def _columns(
+        self, moments: pl.DataFrame, panes: pl.DataFrame, width: int, named: dict[str, WindowColumn]
+    ) -> list[pl.Series]:
         """The columns over the ``width`` panes before each boundary."""
-        by_key = self._between(moments, self.table, list(self.stream.by), width)
-        every = self.table.group_by(_PANE).agg(pl.col(_COUNT).sum())
+        by_key = self._between(moments, panes, list(self.stream.by), width)
+        every = panes.group_by(_PANE).agg(pl.col(_COUNT).sum())
         is_known = self._between(moments, every, [], width).get_column(_COUNT) > 0
         count = by_key.get_column(_COUNT)
         columns = []
