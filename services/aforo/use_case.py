@@ -27,7 +27,7 @@ from aforo.evaluation.abstention import Abstain
 from aforo.evaluation.costs import Costs
 from aforo.evaluation.evaluate import EvaluationSpec
 from aforo.evaluation.fairness import FairnessSpec
-from aforo.evaluation.gate import GateSpec
+from aforo.evaluation.gate_spec import GateSpec
 from aforo.evaluation.metrics import metrics_for
 from aforo.features import FeatureSpec
 from aforo.models.calibration import CalibrationSpec

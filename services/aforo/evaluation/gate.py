@@ -34,118 +34,40 @@ preserves a share of the reference's effect).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 from numpy.typing import NDArray
-from pydantic import model_validator
 
-from aforo.contracts.prediction import LabelSets, PredictionContract
+from aforo.contracts.prediction import LabelSets
 from aforo.contracts.run import Verdict
 from aforo.contracts.specification import Specification
-from aforo.contracts.table import TableContract
 from aforo.errors import UseCaseError
 from aforo.evaluation import rules as ask
 from aforo.evaluation.abstention import Abstention, keeps_its_word
 from aforo.evaluation.answers import Answers
-from aforo.evaluation.behaviour import BehaviourFinding, BehaviourSpec
-from aforo.evaluation.behaviour.rule import Finding
+from aforo.evaluation.behaviour import BehaviourFinding
 from aforo.evaluation.bootstrap import Interval
 from aforo.evaluation.clusters import Clusters
-from aforo.evaluation.confidence import RiskCoverage, SureAnswers, risk_coverage, sure_answers
-from aforo.evaluation.costs import Costs, Economy, Worth, price, worth
-from aforo.evaluation.evaluate import Comparison, EvaluationSpec, compare
+from aforo.evaluation.confidence import RiskCoverage, risk_coverage, sure_answers
+from aforo.evaluation.costs import Costs, Economy
+from aforo.evaluation.evaluate import EvaluationSpec, compare
+from aforo.evaluation.examination import Examination, Questions, examine
 from aforo.evaluation.explained import ExplainedRows
-from aforo.evaluation.fairness import CutRates, Fair, FairnessSpec, Mitigation, fair, group_rates, mitigate
-from aforo.evaluation.leak import Alone, NoLeak, explained_alone, no_leak
-from aforo.evaluation.metrics import MetricName
+from aforo.evaluation.fairness import CutRates, FairnessSpec, Mitigation
+from aforo.evaluation.gate_spec import GateSpec
+from aforo.evaluation.leak import Alone
 from aforo.evaluation.paired import PairedTests, paired_tests
-from aforo.evaluation.plausible import Plausible, plausible
-from aforo.evaluation.reliability import ClassCalibration, ReliabilityCurve, class_calibration, reliability_curve
+from aforo.evaluation.reliability import ClassCalibration, ReliabilityCurve
 from aforo.evaluation.rules import (
     BASELINE,
     CANDIDATE,
     CHAMPION,
     UNCALIBRATED,
-    BeatsBaseline,
-    Calibrated,
-    EnoughTestRows,
-    NotWorseThanChampion,
     RuleOutcome,
 )
-from aforo.evaluation.sets import SetFigures, set_figures, sets_cover
-from aforo.evaluation.slices import NotWorseOnSlices, NoWeakSlice, ProtectedSlices, SliceSearch
-from aforo.evaluation.slices.protected import not_worse_on_slices, protected_slices
-from aforo.evaluation.slices.search import no_weak_slice, search
+from aforo.evaluation.sets import SetFigures
+from aforo.evaluation.slices import ProtectedSlices, SliceSearch
 from aforo.evaluation.subject import Subject
-
-
-class GateSpec(Specification):
-    """The rules of a use case's gate; a rule set to ``null`` is not asked."""
-
-    beats_baseline: BeatsBaseline | None = BeatsBaseline()
-    not_worse_than_champion: NotWorseThanChampion | None = NotWorseThanChampion()
-    calibrated: Calibrated | None = Calibrated()
-    enough_test_rows: EnoughTestRows | None = EnoughTestRows()
-    behaviour: tuple[BehaviourSpec, ...] = ()
-    not_worse_on_slices: NotWorseOnSlices | None = None
-    no_weak_slice: NoWeakSlice | None = None
-    sure_answers: SureAnswers | None = None
-    fair: Fair | None = None
-    worth: Worth | None = None
-    ask: tuple[str, ...] = ()
-    """Outcomes, by name, that are left to a person when they fail and no other does."""
-    no_leak: NoLeak | None = None
-    plausible: Plausible | None = None
-
-    @property
-    def needs_a_predictor(self) -> bool:
-        """Whether a rule asks for more than the answers: for the raw rows, or for a predictor to ask about others."""
-        asks = (self.not_worse_on_slices, self.no_weak_slice, self.fair, self.worth, self.no_leak, self.plausible)
-        return bool(self.behaviour) or any(rule is not None for rule in asks)
-
-    def check(
-        self,
-        table: TableContract,
-        contract: PredictionContract,
-        fairness: FairnessSpec | None = None,
-        costs: Costs | None = None,
-    ) -> None:
-        """Refuse what cannot be asked of this table, predictor, groups of people and costs, with a ValueError."""
-        if unknown := [name for name in self.ask if name not in self._outcomes()]:
-            raise ValueError(
-                f"gate.ask names {', '.join(unknown)}, and no rule here ends under that name; "
-                f"there are {', '.join(self._outcomes())}"
-            )
-        if self.worth is not None and costs is None:
-            raise ValueError("gate.worth asks what answers cost; say so in the section `costs`")
-        if self.fair is not None:
-            self.fair.check(fairness, contract)
-        if self.sure_answers is not None and contract.task == "regression":
-            raise ValueError("gate.sure_answers asks for labels, and a regression has none; leave it out")
-        if self.no_leak is not None:
-            self.no_leak.check(contract)
-        if self.plausible is not None:
-            self.plausible.check(table, contract)
-        for rule in self.behaviour:
-            rule.check(table, contract)
-        for slices in (self.not_worse_on_slices, self.no_weak_slice):
-            if slices is not None:
-                slices.check(table)
-
-    def _outcomes(self) -> list[str]:
-        """Return the names under which the rules that are asked may fail."""
-        asked = [name for name in type(self).model_fields if name not in ("behaviour", "ask") and getattr(self, name)]
-        if self.calibrated:
-            asked.append("calibration_does_no_harm")
-        return asked + [name for rule in self.behaviour for name in rule.outcomes]
-
-    @model_validator(mode="after")
-    def _rules_have_names_of_their_own(self) -> Self:
-        titles = [rule.title for rule in self.behaviour]
-        if repeated := sorted({title for title in titles if titles.count(title) > 1}):
-            raise ValueError(f"two behavioural rules are called {', '.join(repeated)}; give one of them a `name`")
-        return self
 
 
 class GateReport(Specification):
@@ -277,17 +199,10 @@ def judge(
         rules.append(ask.not_worse_than_champion(measured, gate.not_worse_than_champion, primary))
     if gate.calibrated is not None:
         rules.extend(ask.calibrated(measured, gate.calibrated, candidate))
-    asked = _Asked()
+    asked = Examination()
     if subject is not None:
-        asked = _ask(gate, subject, predictors, measured, primary)
-        if gate.plausible is not None:
-            asked.rules.append(plausible([subject] if calibration is None else [subject, calibration], gate.plausible))
-        if fairness is not None:
-            _look_at_groups(asked, gate.fair, fairness, subject, calibration, candidate, measured)
-        if sets is not None:
-            _cover(asked, gate.calibrated, sets, subject, uncalibrated, measured)
-        if costs is not None:
-            _price(asked, gate.worth, costs, subject, calibration, predictors, measured)
+        questions = Questions(calibration=calibration, fairness=fairness, costs=costs, sets=sets)
+        asked = examine(gate, subject, questions, predictors, measured, primary)
         rules.extend(asked.rules)
     elif gate.needs_a_predictor:
         raise ValueError(f"{use_case}: the gate asks about raw rows, and there is no predictor to ask")
@@ -342,97 +257,6 @@ def _verdict(failed: Sequence[RuleOutcome], gate: GateSpec) -> Verdict:
     if not failed:
         return "promote"
     return "ask" if all(rule.name in gate.ask for rule in failed) else "refuse"
-
-
-@dataclass
-class _Asked:
-    """What was found with the candidate's contract and raw rows at hand."""
-
-    rules: list[RuleOutcome] = field(default_factory=list)
-    calibration: tuple[ClassCalibration, ...] = ()
-    reliability: ReliabilityCurve | None = None
-    behaviour: list[Finding] = field(default_factory=list)
-    protected_slices: ProtectedSlices | None = None
-    slice_search: SliceSearch | None = None
-    fairness: tuple[CutRates, ...] = ()
-    mitigation: tuple[Mitigation, ...] = ()
-    economy: Economy | None = None
-    alone: tuple[Alone, ...] = ()
-    sets: SetFigures | None = None
-
-
-def _ask(
-    gate: GateSpec, subject: Subject, predictors: Mapping[str, Answers], measured: Comparison, primary: MetricName
-) -> _Asked:
-    candidate, bins = predictors[CANDIDATE], measured.spec.ece_bins
-    asked = _Asked()
-    if candidate.task != "regression":
-        asked.calibration = class_calibration(candidate, subject.contract.classes, bins)
-        asked.reliability = reliability_curve(candidate, subject.contract.classes, bins)
-    if gate.no_leak is not None:
-        asked.alone = explained_alone(subject, gate.no_leak.rows)
-        asked.rules.append(no_leak(asked.alone, gate.no_leak))
-    for rule in gate.behaviour:
-        outcomes, finding = rule.ask(subject, measured, primary)
-        asked.rules.extend(outcomes)
-        asked.behaviour.append(finding)
-    if gate.not_worse_on_slices is not None:
-        found = protected_slices(subject, predictors, measured, gate.not_worse_on_slices, primary)
-        asked.rules.append(not_worse_on_slices(found, measured))
-        asked.protected_slices = found
-    if gate.no_weak_slice is not None:
-        confidence = measured.spec.bootstrap.confidence
-        asked.slice_search = search(subject, candidate, predictors[BASELINE], gate.no_weak_slice, confidence)
-        asked.rules.append(no_weak_slice(asked.slice_search, gate.no_weak_slice))
-    return asked
-
-
-def _look_at_groups(
-    asked: _Asked,
-    rule: Fair | None,
-    fairness: FairnessSpec,
-    subject: Subject,
-    calibration: Subject | None,
-    candidate: Answers,
-    measured: Comparison,
-) -> None:
-    bootstrap = measured.spec.bootstrap
-    asked.fairness = group_rates(subject, candidate, fairness, bootstrap, measured.spec.ece_bins)
-    if rule is not None:
-        asked.rules.extend(fair(asked.fairness, rule))
-    if calibration is not None and candidate.task == "binary":
-        asked.mitigation = mitigate(subject, calibration, fairness, bootstrap)
-
-
-def _price(
-    asked: _Asked,
-    rule: Worth | None,
-    costs: Costs,
-    subject: Subject,
-    calibration: Subject | None,
-    predictors: Mapping[str, Answers],
-    measured: Comparison,
-) -> None:
-    matrix = costs.matrix(subject.contract.classes)
-    known = None if calibration is None else calibration.answers()
-    clusters, bootstrap = subject.clusters, measured.spec.bootstrap
-    asked.economy = price(predictors, matrix, clusters, bootstrap, measured.seed, known)
-    if rule is not None:
-        asked.rules.append(worth(asked.economy, rule))
-
-
-def _cover(
-    asked: _Asked,
-    rule: Calibrated | None,
-    sets: LabelSets,
-    subject: Subject,
-    uncalibrated: Answers,
-    measured: Comparison,
-) -> None:
-    bootstrap, seed = measured.spec.bootstrap, measured.seed
-    asked.sets = set_figures(uncalibrated, sets, subject.contract.classes, subject.clusters, bootstrap, seed)
-    if rule is not None:
-        asked.rules.append(sets_cover(asked.sets, rule, measured.rows, bootstrap.confidence, seed))
 
 
 def _paired(predictors: Mapping[str, Answers], evaluation: EvaluationSpec) -> tuple[PairedTests, ...]:

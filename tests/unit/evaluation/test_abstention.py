@@ -116,7 +116,7 @@ def test_one_thing_is_asked_for(asked):
 
 
 def test_the_gate_and_the_report_have_it(large_shop):
-    from aforo.evaluation.gate import GateSpec, judge
+    from aforo.evaluation import GateSpec, judge
 
     subject = large_shop.subject(large_shop.right)
     candidate = subject.answers()

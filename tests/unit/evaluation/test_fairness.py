@@ -22,7 +22,7 @@ from sklearn.metrics import precision_score
 
 from aforo.contracts.prediction import PredictionContract
 from aforo.contracts.table import ColumnContract, TableContract
-from aforo.evaluation import BootstrapSpec, Subject
+from aforo.evaluation import BootstrapSpec, GateSpec, Subject
 from aforo.evaluation.fairness import (
     CutRates,
     Fair,
@@ -236,6 +236,16 @@ def test_an_unfair_candidate_is_refused_and_a_fair_one_is_not():
     assert [one.name for one in bad if not one.passed] == ["fair_in_equalised_odds", "fair_in_bias"]
     assert "between origin is north and origin is south" in bad[0].why
     assert bad[0].figure > bad[0].bound == 0.1
+
+
+def test_a_bound_that_fails_can_be_left_to_a_person():
+    asked = {"fair": {"max_bias": 0.1}, "ask": ["fair_in_bias"]}
+    GateSpec.model_validate(asked).check(COLUMNS, CONTRACT, FairnessSpec(by=("origin",)))
+
+    with pytest.raises(ValueError, match=r"gate\.ask names fair_in_accuracy.* fair_in_bias"):
+        GateSpec.model_validate({**asked, "ask": ["fair_in_accuracy"]}).check(
+            COLUMNS, CONTRACT, FairnessSpec(by=("origin",))
+        )
 
 
 def test_what_chance_explains_refuses_nobody():

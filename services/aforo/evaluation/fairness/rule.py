@@ -64,6 +64,11 @@ class Fair(Specification):
         asked = {name: getattr(self, f"max_{name}") for name in _TITLES}
         return {name: bound for name, bound in asked.items() if bound is not None}
 
+    @property
+    def outcomes(self) -> list[str]:
+        """The names under which it may fail."""
+        return [f"{RULE}_in_{name}" for name in self.bounds]
+
     def check(self, fairness: FairnessSpec | None, contract: PredictionContract) -> None:
         """Refuse what cannot be asked of this task and these groups, with a ValueError."""
         if fairness is None:
