@@ -21,6 +21,7 @@ from aforo.contracts.specification import Specification
 from aforo.evaluation.answers import Answers, Floats
 from aforo.evaluation.bootstrap import BootstrapSpec, Interval, figures, interval, is_defined
 from aforo.evaluation.clusters import Clusters
+from aforo.evaluation.costs import cheapest_threshold
 from aforo.evaluation.fairness.lens import FairnessSpec
 from aforo.evaluation.metrics.statistic import Statistic, of_sums
 from aforo.evaluation.slices.cutting import Cut, cut
@@ -73,7 +74,8 @@ def mitigate(
     """Choose thresholds on the calibration rows, and return what they do on the test rows, cut by cut.
 
     Groups that do not have 30 (``min_rows``) positives and as many negatives among the calibration rows are left as
-    they are, with the one threshold of all. A cut with fewer than two groups that do is left out.
+    they are, with the one threshold of all. A cut with fewer than two groups that do is left out, and so is one whose
+    test rows are too few of one label for an interval.
 
     Parameters
     ----------
@@ -81,31 +83,35 @@ def mitigate(
         One binary predictor, with the test and with the calibration rows.
     """
     found = []
+    known, asked = calibration.answers(), subject.answers()
     for names in spec.by:
         # Both at once, so that a number is cut at the same quartiles.
         columns = [tested.table.select(names) for tested in (calibration, subject)]
         both = cut(pl.concat(columns), subject.columns, names)
         here = Cut(both.columns, both.codes[len(calibration) :], both.labels)
-        if one := _of_cut(subject, calibration, here, both.codes[: len(calibration)], spec.min_rows, bootstrap):
+        there = both.codes[: len(calibration)]
+        if one := _of_cut(known, asked, here, there, subject.clusters, spec.min_rows, bootstrap, subject.seed):
             found.append(one)
     return tuple(found)
 
 
 def _of_cut(
-    subject: Subject,
-    calibration: Subject,
+    known: Answers,
+    asked: Answers,
     here: Cut,
     there: NDArray[np.int64],
+    clusters: Clusters,
     fewest: int,
     bootstrap: BootstrapSpec,
+    seed: int,
 ) -> Mitigation | None:
     from fairlearn.postprocessing import ThresholdOptimizer
 
-    known, asked = calibration.answers(), subject.answers()
     enough = [
         code
         for code in range(len(here.labels))
-        if min(np.sum((there == code) & (known.y == label)) for label in (0, 1)) >= fewest
+        if (here.codes == code).any()
+        and min(np.sum((there == code) & (known.y == label)) for label in (0, 1)) >= fewest
     ]
     if len(enough) < 2:
         return None
@@ -128,26 +134,20 @@ def _of_cut(
         optimizer.fit(known.probabilities[learnt, 1:], known.y[learnt], sensitive_features=there[learnt])
         decided[constraint] = decided["one_threshold"].copy()
         decided[constraint][applied] = optimizer.predict(
-            asked.probabilities[applied, 1:], sensitive_features=here.codes[applied], random_state=subject.seed
+            asked.probabilities[applied, 1:], sensitive_features=here.codes[applied], random_state=seed
         )
         chosen = optimizer.interpolated_thresholder_.interpolation_dict
         thresholds[constraint] = {
             **thresholds["one_threshold"], **{names[code]: _said(chosen[code]) for code in enough}
         }  # fmt: skip
-    return Mitigation(
-        by=here.columns,
-        ways=tuple(_measured(decided, thresholds, asked, here, enough, subject.clusters, bootstrap, subject.seed)),
-    )
+    ways = _measured(decided, thresholds, asked, here, enough, clusters, bootstrap, seed)
+    return Mitigation(by=here.columns, ways=tuple(ways)) if ways else None
 
 
 def _best_threshold(known: Answers) -> float:
-    """Return the threshold with the highest balanced accuracy: the mean of the two claims around the best cut."""
-    claims, positive = known.probabilities[:, 1], known.y == 1
-    levels = np.unique(claims)
-    above = np.append(levels, np.inf)
-    right = np.array([np.mean(claims[positive] >= t) + np.mean(claims[~positive] < t) for t in above])
-    best = int(right.argmax())
-    return float(above[best]) if best in (0, len(levels)) else float((levels[best - 1] + levels[best]) / 2)
+    """Return the threshold with the highest balanced accuracy: a mistake costs one part of its label's rows."""
+    positives, negatives = max(1, int(np.sum(known.y == 1))), max(1, int(np.sum(known.y == 0)))
+    return cheapest_threshold(known.probabilities[:, 1], known.y, np.array([[0, 1 / negatives], [1 / positives, 0]]))
 
 
 def _measured(
@@ -168,7 +168,7 @@ def _measured(
             return []
         cost = drawn["one_threshold"] - drawn[way]
         rates = [_rates(labels[slices.codes == code], asked.y[slices.codes == code]) for code in enough]
-        spread = np.ptp(np.array(rates), axis=0)
+        spread = np.nanmax(rates, axis=0) - np.nanmin(rates, axis=0)
         found.append(
             Thresholded(
                 way=way,
