@@ -9,7 +9,7 @@ an isotonic calibrator, and a threshold of a tree that is rounded sends the row 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -97,6 +97,10 @@ class Graph:
         identity = helper.make_node("Identity", [tensor], [name], name=f"output_{name}")
         self._model.graph.node.append(identity)
         self._model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.DOUBLE, ["N", width]))
+
+    def describe(self, facts: Mapping[str, str]) -> None:
+        """Write facts into the file itself, for whoever has nothing but the file."""
+        helper.set_model_props(self._model, dict(facts))
 
     def reopen(self, name: str) -> str:
         """Take back the output ``name``, and return its tensor to go on from."""

@@ -29,6 +29,7 @@ from aforo.evaluation.evaluate import EvaluationSpec
 from aforo.evaluation.fairness import FairnessSpec
 from aforo.evaluation.gate_spec import GateSpec
 from aforo.evaluation.metrics import metrics_for
+from aforo.evaluation.two_phase import FULL, SMALL, TwoPhaseSpec
 from aforo.features import FeatureSpec
 from aforo.models.calibration import CalibrationSpec
 from aforo.models.estimators import CandidateSpec, Target
@@ -105,6 +106,7 @@ class UseCase(Header):
     fairness: FairnessSpec | None = None
     costs: Costs | None = None
     gate: GateSpec = GateSpec()
+    two_phase: TwoPhaseSpec | None = None
 
     _folder: Path = PrivateAttr(default=Path())
 
@@ -170,7 +172,7 @@ class UseCase(Header):
     def most_fits(self) -> int:
         """How many fits training makes at most."""
         tries = 1 if self.bridge is None else len(self.bridge.old_rows)
-        return len(self.candidates) * (self.budget.fits + tries - 1)
+        return (len(self.candidates) + (self.two_phase is not None)) * (self.budget.fits + tries - 1)
 
     def targets(self, table: pl.DataFrame) -> Target:
         """Return the target of each row: index into ``classes`` (N,) int64, or value (N,) float64.
@@ -214,6 +216,16 @@ class UseCase(Header):
         return self
 
     @model_validator(mode="after")
+    def _two_phases_fit_the_task(self) -> Self:
+        if self.two_phase is None:
+            return self
+        if self.task.kind == "regression":
+            raise ValueError("two_phase needs a confidence to go by, and a regression gives none; leave it out")
+        if taken := [candidate.name for candidate in self.candidates if candidate.name in (FULL, SMALL)]:
+            raise ValueError(f"a candidate is called {taken[0]!r}, which two_phase uses itself; give it another `name`")
+        return self
+
+    @model_validator(mode="after")
     def _metrics_can_decide_the_task(self) -> Self:
         baseline, champion = self.gate.beats_baseline, self.gate.not_worse_than_champion
         slices = self.gate.not_worse_on_slices
@@ -222,6 +234,7 @@ class UseCase(Header):
             "gate.beats_baseline.metric": baseline and baseline.metric,
             "gate.not_worse_than_champion.metric": champion and champion.metric,
             "gate.not_worse_on_slices.metric": slices and slices.metric,
+            "two_phase.metric": self.two_phase and self.two_phase.metric,
         }
         directed = [m.name for m in metrics_for(self.task.kind).values() if m.higher_is_better is not None]
         for place, metric in asked.items():
@@ -250,7 +263,7 @@ class UseCase(Header):
     def _used_columns(self) -> set[str]:
         return {
             column
-            for candidate in self.candidates
+            for candidate in (*self.candidates, *([self.two_phase.small] if self.two_phase else []))
             for feature in candidate.own_features() or self.features
             for column in feature.columns
         }

@@ -4,7 +4,8 @@ A row of a classifier is answered by ``{"probabilities": {"no": 0.9, "yes": 0.1}
 "abstained": false, "abstain_reason": null}``, a row of a regression by ``{"value": 3.2, "interval": {"lower": 2.9,
 "upper": 3.5}, "abstained": false, "abstain_reason": null}``. A model that abstains gives its probabilities and no
 label, or its interval and no value. Where the contract has a bound to abstain at, each row repeats it as
-``abstain_below`` or ``abstain_above``, to be read beside its confidence or its interval.
+``abstain_below`` or ``abstain_above``, to be read beside its confidence or its interval. Where a small model answers some
+of the rows, ``"phase": "small"`` or ``"full"`` says which one spoke.
 
 JSON carries the shortest text that reads back as the same float64.
 """
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from aforo.contracts.explanation import Explanation
 from aforo.contracts.prediction import PredictionContract
-from aforo.export.answering import LOW_CONFIDENCE, NOT_FINITE, WIDE_INTERVAL, chosen
+from aforo.export.answering import LOW_CONFIDENCE, NOT_FINITE, WIDE_INTERVAL, chosen, phases
 
 Prediction = Any
 """One row's answer: a struct made for the contract, ready to be encoded."""
@@ -74,6 +75,7 @@ class Answers:
                     ("abstained", bool, False),
                     ("abstain_reason", str | None, None),
                     *([] if contract.abstain_below is None else [("abstain_below", float, contract.abstain_below)]),
+                    *((("phase", str | None, None),) if contract.two_phase else ()),
                 ],
                 gc=False,
             )
@@ -81,7 +83,11 @@ class Answers:
 
     def predictions(self, outputs: Mapping[str, NDArray[np.float64]]) -> list[Prediction]:
         """Return one prediction a row of ``outputs``, the graph's arrays of shape (N, K)."""
-        return self._predict(outputs)
+        predictions = self._predict(outputs)
+        if "phase" in outputs:
+            for prediction, phase in zip(predictions, phases(outputs["phase"]), strict=True):
+                prediction.phase = phase
+        return predictions
 
     def encode(self, predictions: Sequence[Prediction], request_id: str) -> bytes:
         """Return the answer's JSON."""

@@ -23,6 +23,11 @@ _HELP = {
         ("protocol", "model", "version", "status"),
     ),
     "aforo_rows_total": ("counter", "Rows predicted.", ("model", "version")),
+    "aforo_phase_rows_total": (
+        "counter",
+        "Rows predicted in two phases, by the phase that spoke.",
+        ("model", "version", "phase"),
+    ),
     "aforo_refusals_total": ("counter", "Requests refused, by problem code.", ("code",)),
     "aforo_versions_refused_total": ("counter", "Versions that failed a check when loaded.", ("model", "version")),
     "aforo_request_seconds": ("histogram", "From the request's headers to its answer.", ("protocol", "model")),

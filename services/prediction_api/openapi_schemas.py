@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from aforo.contracts.explanation import ExplanationMethod
-from aforo.contracts.prediction import PredictionContract
+from aforo.contracts.prediction import PHASES, PredictionContract
 from aforo.contracts.table import ColumnContract
 from aforo.export.answering import ABSTAIN_REASONS
 from prediction_api.decoding import integer_bounds
@@ -230,6 +230,11 @@ def _prediction_schema(contract: PredictionContract) -> Json:
         if bound is not None:
             abstains[name] = {"const": bound, "description": "The bound of the contract that decided it."}
     properties = {**own, **abstains}
+    if contract.two_phase:
+        properties["phase"] = {
+            "enum": list(PHASES),
+            "description": "Which model spoke: the small one, or the full one.",
+        }
     return _open({**properties, "explanation": _explanation_schema(contract)}, list(properties))
 
 

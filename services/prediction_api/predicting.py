@@ -38,7 +38,7 @@ from prediction_api.protocols.native import NativeProtocol
 from prediction_api.protocols.protocol import Exchange, PredictionProtocol
 from prediction_api.recording import Recorder
 from prediction_api.served_models import ServedModels, yield_to_requests
-from prediction_api.served_version import ServedVersion
+from prediction_api.served_version import ServedVersion, count_phases
 
 ADMITTED = "aforo.admitted"
 """Where the fast lane leaves a request in the scope that it hands over: it is not counted twice against its key."""
@@ -253,6 +253,8 @@ class Predicting:
         if request.trial is not None:
             request.trial.answered(request, exchange.rows, predictions)
         self._count(request, 200, rows=len(predictions))
+        if request.served is not None and request.served.contract.two_phase:
+            count_phases(self._metrics, request.served, predictions)
         return HttpResponse(200, headers, body)
 
     def refuse(self, request: PredictionRequest, error: Exception) -> HttpResponse:

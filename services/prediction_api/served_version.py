@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from prediction_api.answers import Answers, Prediction
 from prediction_api.batching import Batcher, RowBudget
 from prediction_api.decoding import ColumnFiller, RowDecoder
 from prediction_api.explaining import Row
+from prediction_api.metrics import Metrics
 from prediction_api.windows import WindowFiller, WindowPanes
 
 _TRIAL_ROWS = 32
@@ -109,6 +111,12 @@ class ServedVersion:
         self.score(batch)
         row_s = (time.perf_counter() - started) / _TRIAL_ROWS
         return max(1, min(_MOST_SLICE_ROWS, int(_SLICE_S / row_s)))
+
+
+def count_phases(metrics: Metrics, served: ServedVersion, predictions: Sequence[Prediction]) -> None:
+    """Count the rows that each phase has answered."""
+    for phase, rows in Counter(prediction.phase for prediction in predictions).items():
+        metrics.count("aforo_phase_rows_total", served.model, served.version, phase, by=rows)
 
 
 def load_version(

@@ -29,8 +29,9 @@ class Provenance(Specification):
 
 
 LinkName = Literal[
-    "use case", "code", "libraries", "source", "snapshot", "split", "candidates", "model", "golden rows", "predictions"
-]
+    "use case", "code", "libraries", "source", "snapshot", "split", "candidates", "model", "small model", "two phases",
+    "golden rows", "predictions",
+]  # fmt: skip
 
 
 class Link(Specification):

@@ -16,6 +16,22 @@ Scalar = str | int | float | bool | None
 """One value of a raw row, as JSON carries it."""
 
 
+Phase = Literal["small", "full"]
+PHASES: tuple[Phase, ...] = ("small", "full")
+
+
+class TwoPhase(Specification):
+    """How a small model and the full one share the rows.
+
+    Attributes
+    ----------
+    confidence
+        The small model's answer stands where its highest probability is this or more; other rows go on to the full one.
+    """
+
+    confidence: Annotated[float, Field(ge=0, le=1)]
+
+
 class PredictionContract(Specification):
     """What one version of a model takes and gives.
 
@@ -31,6 +47,8 @@ class PredictionContract(Specification):
     regression ``value``                      (N, 1)
     regression ``interval`` (lower, upper)    (N, 2)
     ========== ============================== =======
+
+    Two phases have two such graphs, and together a further output, ``phase`` (N, 1): a place in `PHASES`.
 
     Attributes
     ----------
@@ -48,6 +66,8 @@ class PredictionContract(Specification):
         Regression: the share (0-1) of true values that the interval is meant to hold.
     windows
         The event streams that inputs are computed from where a request leaves them out.
+    two_phase
+        Classes: who answers which rows; ``None`` if there is one model only.
     """
 
     use_case: str
@@ -61,6 +81,7 @@ class PredictionContract(Specification):
     abstain_above: Annotated[float, Field(gt=0)] | None = None
     coverage: Annotated[float, Field(gt=0, lt=1)] | None = None
     windows: tuple[EventStream, ...] = ()
+    two_phase: TwoPhase | None = None
 
     @property
     def may_abstain(self) -> bool:
@@ -75,6 +96,8 @@ class PredictionContract(Specification):
             raise ValueError(f"a multiclass task has three classes or more, got {len(self.classes)}")
         if self.task == "regression" and self.classes:
             raise ValueError("a regression task has no classes")
+        if self.task == "regression" and self.two_phase is not None:
+            raise ValueError("a regression has no confidence by which two phases could share the rows")
         return self
 
     @property

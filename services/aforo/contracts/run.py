@@ -167,6 +167,8 @@ class TrainManifest(Manifest):
     """Name of the candidate with the lowest loss on the validation part."""
     provenance: str
     """Object key of the run's `Provenance` (JSON)."""
+    small: CandidateSummary | None = None
+    """The small model that the chosen candidate has taught, for a prediction in two phases."""
 
 
 class CalibratedCandidate(Specification):
@@ -182,9 +184,28 @@ class CalibratedCandidate(Specification):
     """Largest absolute difference between graph and Python objects, over the rows of calibration and test."""
 
 
+class PhaseChoice(Specification):
+    """The confidence from which the small model of two phases answers.
+
+    Attributes
+    ----------
+    validation_share, validation_loss
+        Share (0-1) of the validation rows that it answers then, and what they lose against the full model alone.
+    sets
+        How sets of labels are made of the answers of both, ``None`` if the use case asks for none.
+    """
+
+    confidence: float
+    validation_share: float
+    validation_loss: float
+    sets: LabelSets | None = None
+
+
 class CalibrateManifest(Manifest):
     step: ClassVar[Step] = "calibrate"
     candidates: tuple[CalibratedCandidate, ...]
+    small: CalibratedCandidate | None = None
+    two_phase: PhaseChoice | None = None
 
 
 class EvaluateManifest(Manifest):

@@ -68,6 +68,7 @@ from aforo.evaluation.rules import (
 from aforo.evaluation.sets import SetFigures
 from aforo.evaluation.slices import ProtectedSlices, SliceSearch
 from aforo.evaluation.subject import Subject
+from aforo.evaluation.two_phase import FULL, SMALL, TwoPhaseFinding, TwoPhases, find, outcomes
 
 
 class GateReport(Specification):
@@ -105,6 +106,7 @@ class GateReport(Specification):
     """Candidate against champion and baseline, where rows are taken as independent; empty for a regression."""
     economy: Economy | None = None
     """What the predictors' answers cost; ``None`` where no costs are declared."""
+    two_phase: TwoPhaseFinding | None = None
     improvements: dict[str, Interval]
     """Over baseline and champion, in the primary metric; positive is better."""
     metrics: dict[str, dict[str, Interval]]
@@ -145,6 +147,7 @@ def judge(
     abstention: Abstention | None = None,
     explained: ExplainedRows | None = None,
     sets: LabelSets | None = None,
+    two_phase: TwoPhases | None = None,
     seed: int = 0,
 ) -> GateReport:
     """Judge a candidate on the frozen test rows.
@@ -173,6 +176,8 @@ def judge(
         What the candidate goes by; it decides nothing.
     sets
         How sets of labels are made of the uncalibrated answers; the classes' names are the subject's, too.
+    two_phase
+        The two models that the candidate is made of, if it is; its answers are those of both together.
 
     Raises
     ------
@@ -184,8 +189,10 @@ def judge(
     predictors = {CANDIDATE: candidate, UNCALIBRATED: uncalibrated, BASELINE: baseline}
     if champion is not None:
         predictors[CHAMPION] = champion
+    if two_phase is not None:
+        predictors |= {FULL: two_phase.full, SMALL: two_phase.small}
     for name, answers in (others or {}).items():
-        if name in (CANDIDATE, UNCALIBRATED, BASELINE, CHAMPION):
+        if name in (CANDIDATE, UNCALIBRATED, BASELINE, CHAMPION) or name in predictors:
             raise UseCaseError(f"{use_case}: a predictor is called {name!r}, which the gate uses itself; rename it")
         predictors[name] = answers
     measured = compare(predictors, evaluation, groups=groups, seed=seed)
@@ -215,6 +222,12 @@ def judge(
             rules.append(sure_answers(risk, gate.sure_answers))
     if abstention is not None:
         rules.append(keeps_its_word(abstention))
+    phases = None
+    if two_phase is not None:
+        phases = find(
+            two_phase, measured, Clusters.single_rows(len(candidate)) if groups is None else Clusters.of(groups)
+        )
+        rules.extend(outcomes(phases, measured.metrics[phases.metric].title))
     failed = [rule for rule in rules if not rule.passed]
     return GateReport(
         verdict=_verdict(failed, gate),
@@ -237,6 +250,7 @@ def judge(
         economy=asked.economy,
         alone=asked.alone,
         sets=asked.sets,
+        two_phase=phases,
         improvements={
             other: measured.improvement(CANDIDATE, other, primary)
             for other in (BASELINE, CHAMPION)

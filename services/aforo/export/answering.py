@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from aforo.contracts.prediction import PredictionContract
+from aforo.contracts.prediction import PHASES, PredictionContract
 
 LOW_CONFIDENCE = "low_confidence"
 WIDE_INTERVAL = "wide_interval"
@@ -33,6 +33,11 @@ def chosen(probabilities: npt.NDArray[np.float64], contract: PredictionContract)
     return places
 
 
+def phases(output: npt.NDArray[np.float64]) -> npt.NDArray[np.object_]:
+    """Return which phase spoke for each row, shape (N,), from the output ``phase`` (N, 1)."""
+    return np.array(PHASES, dtype=object)[output[:, 0].astype(np.intp)]
+
+
 def answer_columns(outputs: Mapping[str, npt.NDArray[np.float64]], contract: PredictionContract) -> Answers:
     """Return a table's answers as columns of shape (N,).
 
@@ -45,8 +50,9 @@ def answer_columns(outputs: Mapping[str, npt.NDArray[np.float64]], contract: Pre
     -------
     dict
         Classes: ``probability_<class>`` for each, and ``label``. Regression: ``value``, ``lower``, ``upper``.
-        Both: ``abstain_reason``, one of `ABSTAIN_REASONS`; ``None`` with an answer. A row that abstains has no label,
-        or NaN for its value, and one whose outputs are not finite has NaN throughout.
+        Two phases: ``phase``, one of `PHASES`. All: ``abstain_reason``, one of `ABSTAIN_REASONS`; ``None`` with an
+        answer. A row that abstains has no label, or NaN for its value, and one whose outputs are not finite has NaN
+        throughout.
     """
     if contract.task == "regression":
         table = np.concatenate([outputs["value"], outputs["interval"]], axis=1)
@@ -64,6 +70,8 @@ def answer_columns(outputs: Mapping[str, npt.NDArray[np.float64]], contract: Pre
         unknown = np.isnan(confidences)
         abstains = {NOT_FINITE: unknown, LOW_CONFIDENCE: ~unknown & (confidences < (contract.abstain_below or 0.0))}
         answers["label"] = np.array(contract.classes, dtype=object)[chosen(table, contract)]
+        if "phase" in outputs:
+            answers["phase"] = phases(outputs["phase"])
     reasons = np.full(len(table), None, dtype=object)
     for reason, where in abstains.items():
         reasons[where] = reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from aforo.contracts.prediction import PredictionContract
@@ -84,6 +85,27 @@ def compile_predictor(scores_graph: bytes, calibrator: Calibrator, contract: Pre
     for name, width in widths.items():
         graph.output(tensors[name], name, width=width)
     return _runnable(graph, f"calibration {calibrator.method!r}")
+
+
+def compile_small(predictor: bytes, contract: PredictionContract) -> bytes:
+    """Return the small graph of two phases as a file that needs no other: it says in itself what its answers mean.
+
+    Its metadata are those of ONNX: ``use_case``, ``classes`` (JSON, in the order of the probabilities), ``threshold``
+    of a binary task, ``confidence``, from which its answer stands, and ``abstain_below`` where the contract has it.
+
+    Parameters
+    ----------
+    contract
+        One with ``two_phase``.
+    """
+    assert contract.two_phase is not None  # noqa: S101  the caller's affair
+    graph = Graph.from_bytes(predictor)
+    facts = {"use_case": contract.use_case, "task": contract.task, "classes": json.dumps(contract.classes)}
+    facts |= {"threshold": repr(contract.threshold), "confidence": repr(contract.two_phase.confidence)}
+    if contract.abstain_below is not None:
+        facts["abstain_below"] = repr(contract.abstain_below)
+    graph.describe(facts)
+    return _runnable(graph, "the small model")
 
 
 def _runnable(graph: Graph, step: str) -> bytes:

@@ -94,7 +94,7 @@ def output_widths(contract: PredictionContract) -> dict[str, int]:
     """Return the outputs that the contract promises, with the columns of each."""
     if contract.task == "regression":
         return {"value": 1, "interval": 2}
-    return {"probabilities": len(contract.classes)}
+    return {"probabilities": len(contract.classes)} | ({} if contract.two_phase is None else {"phase": 1})
 
 
 class GraphPredictor:

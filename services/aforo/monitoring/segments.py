@@ -149,10 +149,15 @@ def _table(lines: bytes, header: SegmentHeader) -> pl.DataFrame:
         pl.lit(header.model).alias("model"),
         pl.lit(header.version).alias("version"),
         "role",
-        "phase",
+        _phase(contract),
         pl.struct(_feature(column) for column in contract.inputs).alias("features"),
         pl.col("predictions").alias("outputs"),
     ).cast(pl.Schema(schema))
+
+
+def _phase(contract: PredictionContract) -> pl.Expr:
+    """Return which phase spoke: for two phases each prediction says so, else the line does for all of its rows."""
+    return pl.col("predictions").struct.field("phase") if contract.two_phase else pl.col("phase")
 
 
 def _feature(column: ColumnContract) -> pl.Expr:
@@ -183,4 +188,5 @@ def _outputs(contract: PredictionContract) -> dict[str, Any]:
         "label": pl.String(),
         "confidence": pl.Float64(),
         **abstention,
+        **({"phase": pl.String()} if contract.two_phase else {}),
     }

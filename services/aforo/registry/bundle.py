@@ -5,6 +5,7 @@
     bundle.json      contract, lineage, figures, and the SHA-256 of every other file
     bundle.sig       HMAC-SHA-256 of bundle.json's bytes, in hex
     predictor.onnx   the graph from raw columns to calibrated outputs
+    small.onnx       of two phases: the graph that answers the rows it is sure of; a file that also works by itself
     golden.json      raw rows with the outputs they must give
     background.json  the rows that explanations compare with
     report.json ...  attachments: the gate's report, for machines and (report.html) for people
@@ -30,11 +31,13 @@ from aforo.contracts.explanation import Background
 from aforo.contracts.prediction import BundleManifest, GoldenRows, Lineage, PredictionContract
 from aforo.errors import AforoError, BundleRefused
 from aforo.export.inference import GraphPredictor, MappedGraph, columns_of
+from aforo.export.two_phase import open_predictor
 from aforo.registry.signing import is_signed, sign
 
 logger = logging.getLogger(__name__)
 
 MANIFEST, SIGNATURE, GRAPH, GOLDEN = "bundle.json", "bundle.sig", "predictor.onnx", "golden.json"
+SMALL = "small.onnx"
 REPORT, REPORT_PAGE, BACKGROUND = "report.json", "report.html", "background.json"
 FORMAT = 1
 
@@ -91,8 +94,14 @@ def write_bundle(
     metrics: Mapping[str, float],
     key: bytes,
     attachments: Mapping[str, bytes] | None = None,
+    small: bytes | None = None,
 ) -> BundleManifest:
     """Write a signed bundle into ``folder``, which must be empty or absent. The same content gives the same bytes.
+
+    Parameters
+    ----------
+    small
+        The small graph, where the contract says ``two_phase``.
 
     Raises
     ------
@@ -100,6 +109,8 @@ def write_bundle(
         The folder holds something, or an attachment's name is not usable.
     """
     contents = {GRAPH: graph, GOLDEN: _to_json(golden), **(attachments or {})}
+    if small is not None:
+        contents[SMALL] = small
     _refuse_bad_names(contents, folder)
     if folder.exists() and any(folder.iterdir()):
         raise BundleRefused(f"{folder} is not empty", hint="write each bundle into a folder of its own")
@@ -165,7 +176,7 @@ def read_bundle(folder: Path, key: bytes | None, *, threads: int = 1, take_graph
     golden = _golden(contents[GOLDEN], folder)
     graph = take_graph(folder, manifest.files[GRAPH])
     try:
-        predictor = GraphPredictor(graph, manifest.contract, threads=threads)
+        predictor = open_predictor(graph, manifest.contract, contents.get(SMALL), threads=threads)
     except AforoError as error:
         raise BundleRefused(f"{folder}: {GRAPH} cannot be loaded: {error.message}") from error
     replay(predictor, golden, manifest.contract, where=str(folder))
@@ -214,7 +225,7 @@ def _manifest(data: bytes, folder: Path) -> BundleManifest:
     except (ValueError, ValidationError) as error:
         raise BundleRefused(f"{folder}: {MANIFEST} is not a bundle's manifest: {error}") from error
     _refuse_bad_names(manifest.files, folder)
-    for name in (GRAPH, GOLDEN):
+    for name in (GRAPH, GOLDEN, *((SMALL,) if manifest.contract.two_phase else ())):
         if name not in manifest.files:
             raise BundleRefused(f"{folder}: {MANIFEST} lists no {name}")
     return manifest

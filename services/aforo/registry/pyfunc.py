@@ -48,7 +48,8 @@ class PyfuncPredictor:
         Returns
         -------
         pandas.DataFrame
-            Classes: ``probability_<class>`` for each, and ``label``, which is missing where the model abstains.
+            Classes: ``probability_<class>`` for each, and ``label``, which is missing where the model abstains;
+            ``phase`` where a small model answers some of the rows.
             Regression: ``value``, ``lower``, ``upper``. Both, where the use case asks for abstention:
             ``abstain_reason``, missing with an answer.
 

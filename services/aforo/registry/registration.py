@@ -93,6 +93,8 @@ def signature_of(contract: PredictionContract) -> ModelSignature:
     else:
         outputs = [ColSpec("double", f"probability_{label}") for label in contract.classes]
         outputs.append(ColSpec("string", "label", required=not contract.may_abstain))
+        if contract.two_phase:
+            outputs.append(ColSpec("string", "phase"))
     if contract.may_abstain:
         outputs.append(ColSpec("string", "abstain_reason", required=False))
     signature = ModelSignature(Schema(inputs), Schema(outputs))

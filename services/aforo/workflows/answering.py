@@ -65,7 +65,9 @@ def answer(
     typed, problems = checked(batch, predictor.contract.inputs)
     good = problems.is_null()
     answers = pl.DataFrame(answer_columns(run_in_pieces(predictor, typed.filter(good)), predictor.contract))
-    answers = answers.cast({name: pl.String for name in ("label", "abstain_reason") if name in answers.columns})
+    answers = answers.cast(
+        {name: pl.String for name in ("label", "phase", "abstain_reason") if name in answers.columns}
+    )
     if explaining is not None:
         answers = answers.hstack(explaining.columns(typed.filter(good), predictor.contract.inputs))
     where = pl.Series("at", np.where(good.to_numpy(), good.cum_sum().to_numpy().astype(np.int64) - 1, -1))

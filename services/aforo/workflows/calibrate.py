@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,12 +13,14 @@ from aforo.contracts.run import (
     CalibratedCandidate,
     CalibrateManifest,
     CandidateSummary,
+    PhaseChoice,
     RunKey,
     SplitManifest,
     TrainManifest,
 )
+from aforo.evaluation.two_phase import TwoPhaseSpec
 from aforo.use_case import UseCase
-from aforo.workflows.fitting import calibrate
+from aforo.workflows.fitting import calibrate, choose_phases, sets_of_phases
 from aforo.workflows.parts import Parts
 from aforo.workflows.provenance import inputs_of
 from aforo.workflows.wiring import Platform
@@ -42,11 +45,17 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> CalibrateMani
     if done := platform.runs.finished(use_case.name, run_key, CalibrateManifest, inputs):
         return done
     parts = Parts.load(split, platform)
-    candidates = []
-    with platform.progress("calibrate", unit="candidates", total=len(trained.candidates)) as advance:
-        for candidate in trained.candidates:
-            candidates.append(_calibrate(use_case, run_key, candidate, parts, trained.seed, platform))
+    every = [*trained.candidates, *([trained.small] if trained.small else [])]
+    calibrated = []
+    with platform.progress("calibrate", unit="candidates", total=len(every)) as advance:
+        for candidate in every:
+            calibrated.append(_calibrate(use_case, run_key, candidate, parts, trained.seed, platform))
             advance(1)
+    candidates = calibrated[: len(trained.candidates)]
+    small, choice = None, None
+    if use_case.two_phase is not None:
+        small = calibrated[-1]
+        choice = _choose_phases(use_case, use_case.two_phase, trained, candidates, small, parts, platform)
     return platform.runs.write(
         CalibrateManifest(
             use_case=use_case.name,
@@ -54,8 +63,34 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> CalibrateMani
             inputs=inputs,
             seconds=time.monotonic() - started,
             candidates=tuple(candidates),
+            small=small,
+            two_phase=choice,
         )
     )
+
+
+def _choose_phases(
+    use_case: UseCase,
+    two_phase: TwoPhaseSpec,
+    trained: TrainManifest,
+    candidates: Sequence[CalibratedCandidate],
+    small: CalibratedCandidate,
+    parts: Parts,
+    platform: Platform,
+) -> PhaseChoice:
+    """Choose from which confidence on the small model answers."""
+    read = platform.runs.read_bytes
+    full = next(each for each in candidates if each.name == trained.chosen)
+    quick = read(small.predictor)
+    choice = choose_phases(use_case, two_phase, read(full.predictor), quick, parts)
+    if trained.small is not None:
+        scores = (
+            read(next(each for each in trained.candidates if each.name == full.name).scores),
+            read(trained.small.scores),
+        )
+        choice = choice.model_copy(update={"sets": sets_of_phases(use_case, choice, *scores, quick, parts)})
+    logger.info("phases chosen", extra=choice.model_dump())
+    return choice
 
 
 def _calibrate(

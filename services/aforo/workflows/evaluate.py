@@ -7,16 +7,21 @@ import logging
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from aforo.contracts.explanation import Background
-from aforo.contracts.prediction import LabelSets, Lineage, PredictionContract
+from aforo.contracts.prediction import PHASES, LabelSets, Lineage, PredictionContract
 from aforo.contracts.run import (
     CalibrateManifest,
+    CandidateSummary,
     EvaluateManifest,
+    PhaseChoice,
     RunKey,
     SplitManifest,
     TrainManifest,
@@ -29,15 +34,18 @@ from aforo.evaluation.explained import explain_rows
 from aforo.evaluation.fairness import Representation
 from aforo.evaluation.report import ModelCard, render
 from aforo.evaluation.subject import Subject
+from aforo.evaluation.two_phase import FULL, SMALL, TwoPhases, combined
+from aforo.export.compile import compile_small
 from aforo.export.explanations import Explainer
 from aforo.export.inference import GraphPredictor
+from aforo.export.two_phase import open_predictor
 from aforo.registry.bundle import BACKGROUND, REPORT, REPORT_PAGE, read_bundle, write_bundle
 from aforo.registry.registration import register_version
 from aforo.registry.tracking import TrackedRun
 from aforo.registry.versions import RegisteredVersion
 from aforo.use_case import UseCase
 from aforo.workflows.background import choose_background
-from aforo.workflows.fitting import groups_of, run_in_pieces, run_predictor, run_scores
+from aforo.workflows.fitting import contract_of, groups_of, run_in_pieces, run_predictor, run_scores
 from aforo.workflows.freshness import ingredients
 from aforo.workflows.golden import choose_golden_rows
 from aforo.workflows.parts import Parts
@@ -56,15 +64,53 @@ class Measured:
     Attributes
     ----------
     calibrated, uncalibrated
-        Per candidate.
+        Per candidate; the small model of two phases too.
+    served, served_uncalibrated
+        Of what is registered: the chosen candidate, together with the small model if there are two phases.
     champion
         Of the present champion on the same rows, ``None`` if there is none.
+    by_small
+        Which rows the small model answers, shape (N,); ``None`` without two phases.
     """
 
     table: pl.DataFrame
     calibrated: dict[str, Answers]
     uncalibrated: dict[str, Answers]
+    served: Answers
+    served_uncalibrated: Answers
     champion: Answers | None
+    by_small: NDArray[np.bool_] | None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What is judged, and registered: graphs and contract as they are served."""
+
+    contract: PredictionContract
+    graph: bytes
+    small: bytes | None
+    choice: PhaseChoice | None
+    sets: LabelSets | None
+
+    @classmethod
+    def of(cls, use_case: UseCase, trained: TrainManifest, calibrated: CalibrateManifest, platform: Platform) -> Judged:
+        chosen = next(candidate for candidate in calibrated.candidates if candidate.name == trained.chosen)
+        return cls(
+            contract=contract_of(use_case, calibrated.two_phase),
+            graph=platform.runs.read_bytes(chosen.predictor),
+            small=None if calibrated.small is None else platform.runs.read_bytes(calibrated.small.predictor),
+            choice=calibrated.two_phase,
+            sets=chosen.sets if calibrated.two_phase is None else calibrated.two_phase.sets,
+        )
+
+    def under(self, contract: PredictionContract) -> Judged:
+        """Return the same under the contract that is registered; the small graph says in itself what it means."""
+        small = None if self.small is None else compile_small(self.small, contract)
+        return replace(self, contract=contract, small=small)
+
+    @cached_property
+    def predictor(self) -> GraphPredictor:
+        return open_predictor(self.graph, self.contract, self.small)
 
 
 def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> EvaluateManifest:
@@ -86,28 +132,26 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> EvaluateManif
     if done := platform.runs.finished(use_case.name, run_key, EvaluateManifest, inputs):
         return done
     parts = Parts.load(split, platform)
-    measured = _measure(use_case, trained, calibrated, parts, champion, platform)
-    chosen = next(candidate for candidate in calibrated.candidates if candidate.name == trained.chosen)
-    graph = platform.runs.read_bytes(chosen.predictor)
-    predictor = GraphPredictor(graph, use_case.contract)
-    background = choose_background(predictor, parts.of("train"), trained.seed)
-    abstains = _abstention(use_case, trained, predictor, parts, measured)
-    contract = _contract(use_case, abstains)
+    judged = Judged.of(use_case, trained, calibrated, platform)
+    measured = _measure(use_case, trained, calibrated, judged, parts, champion, platform)
+    background = choose_background(judged.predictor, parts.of("train"), trained.seed)
+    abstains = _abstention(use_case, trained, judged, parts, measured)
+    judged = judged.under(_contract(judged.contract, abstains))
     calibration = parts.of("calibration")
-    report = _judge(use_case, trained, predictor, background, abstains, measured, calibration, chosen.sets)
+    report = _judge(use_case, trained, judged, background, abstains, measured, calibration, judged.sets)
     tracked = platform.tracker.reopen(trained.mlflow_run_id)
     written = report.to_json()
     pictures = _record(use_case, trained, measured, report, tracked, platform)
     lineage = _lineage(use_case, run_key, trained, platform)
     represented = _represented(use_case, run_key, platform)
-    page = render(report, _card(use_case, contract, lineage, split, trained, calibrated, represented), pictures)
+    page = render(report, _card(use_case, judged.contract, lineage, split, trained, calibrated, represented), pictures)
     tracked.log_file("gate/report.html", page)
     tracked.log_file("gate/report.json", written)
     tracked.set_tags({"verdict": report.verdict, "mlflow.note.content": _note(use_case, trained, report)})
     key = platform.runs.write_bytes(platform.runs.key(use_case.name, run_key, "evaluate", "report.json"), written)
     platform.runs.write_bytes(platform.runs.key(use_case.name, run_key, "evaluate", "report.html"), page)
     attachments = {REPORT: written, REPORT_PAGE: page, BACKGROUND: background.model_dump_json().encode()}
-    version = _register(use_case, contract, lineage, trained, graph, measured, report, attachments, tracked, platform)
+    version = _register(use_case, lineage, trained, judged, measured, report, attachments, tracked, platform)
     tracked.finish()
     for reason in report.reasons:
         logger.info(reason, extra={"verdict": report.verdict})
@@ -143,6 +187,7 @@ def _measure(
     use_case: UseCase,
     trained: TrainManifest,
     calibrated: CalibrateManifest,
+    judged: Judged,
     parts: Parts,
     champion: str | None,
     platform: Platform,
@@ -150,19 +195,33 @@ def _measure(
     table = parts.of("test")
     y, contract = use_case.targets(table), use_case.contract
     output = "value" if contract.task == "regression" else "probabilities"
-    graphs = {candidate.name: platform.runs.read_bytes(candidate.predictor) for candidate in calibrated.candidates}
-    scores = {candidate.name: platform.runs.read_bytes(candidate.scores) for candidate in trained.candidates}
+    after = {
+        each.name: Answers.of(contract, y, run_predictor(platform.runs.read_bytes(each.predictor), use_case, table))
+        for each in (*calibrated.candidates, *([calibrated.small] if calibrated.small else []))
+    }
+    before = {
+        each.name: Answers.of(contract, y, {output: run_scores(platform.runs.read_bytes(each.scores), use_case, table)})
+        for each in _all_trained(trained)
+    }
+    served, served_uncalibrated, by_small = after[trained.chosen], before[trained.chosen], None
+    if judged.choice is not None:
+        outputs = run_in_pieces(judged.predictor, table)
+        by_small = outputs["phase"][:, 0] == PHASES.index("small")
+        served = Answers.of(judged.contract, y, outputs)
+        served_uncalibrated = combined(served_uncalibrated, before[SMALL], by_small)
     return Measured(
         table=table,
-        calibrated={
-            name: Answers.of(contract, y, run_predictor(graph, use_case, table)) for name, graph in graphs.items()
-        },
-        uncalibrated={
-            name: Answers.of(contract, y, {output: run_scores(graph, use_case, table)})
-            for name, graph in scores.items()
-        },
+        calibrated=after,
+        uncalibrated=before,
+        served=served,
+        served_uncalibrated=served_uncalibrated,
         champion=None if champion is None else _answers_of(champion, use_case, table, platform),
+        by_small=by_small,
     )
+
+
+def _all_trained(trained: TrainManifest) -> tuple[CandidateSummary, ...]:
+    return (*trained.candidates, *([trained.small] if trained.small else []))
 
 
 def _answers_of(version: str, use_case: UseCase, table: pl.DataFrame, platform: Platform) -> Answers:
@@ -179,17 +238,17 @@ def _answers_of(version: str, use_case: UseCase, table: pl.DataFrame, platform: 
 
 
 def _abstention(
-    use_case: UseCase, trained: TrainManifest, predictor: GraphPredictor, parts: Parts, measured: Measured
+    use_case: UseCase, trained: TrainManifest, judged: Judged, parts: Parts, measured: Measured
 ) -> Abstention | None:
     """Return when the candidate abstains, chosen on the validation part; ``None`` where that is not asked for."""
     if use_case.task.abstain is None:
         return None
     validation = parts.of("validation")
-    answers = Answers.of(use_case.contract, use_case.targets(validation), run_in_pieces(predictor, validation))
+    answers = Answers.of(judged.contract, use_case.targets(validation), run_in_pieces(judged.predictor, validation))
     return abstention(
         use_case.task.abstain,
         answers,
-        measured.calibrated[trained.chosen],
+        measured.served,
         validation_groups=groups_of(use_case, validation),
         groups=groups_of(use_case, measured.table),
         spec=use_case.evaluation.bootstrap,
@@ -197,17 +256,17 @@ def _abstention(
     )
 
 
-def _contract(use_case: UseCase, abstains: Abstention | None) -> PredictionContract:
+def _contract(judged: PredictionContract, abstains: Abstention | None) -> PredictionContract:
     """Return the contract, with the bound that was chosen."""
     if abstains is None:
-        return use_case.contract
-    return use_case.contract.model_copy(update={"abstain_below": abstains.below, "abstain_above": abstains.above})
+        return judged
+    return judged.model_copy(update={"abstain_below": abstains.below, "abstain_above": abstains.above})
 
 
 def _judge(
     use_case: UseCase,
     trained: TrainManifest,
-    predictor: GraphPredictor,
+    judged: Judged,
     background: Background,
     abstains: Abstention | None,
     measured: Measured,
@@ -215,13 +274,13 @@ def _judge(
     sets: LabelSets | None,
 ) -> GateReport:
     chosen, baseline = trained.chosen, use_case.baseline
-    others = {name: answers for name, answers in measured.calibrated.items() if name not in (chosen, baseline)}
+    others = {name: answers for name, answers in measured.calibrated.items() if name not in (chosen, baseline, SMALL)}
 
     def asked_about(table: pl.DataFrame) -> Subject:
         return Subject(
-            contract=use_case.contract,
+            contract=judged.contract,
             columns=use_case.data,
-            predict=lambda rows: run_in_pieces(predictor, rows),
+            predict=lambda rows: run_in_pieces(judged.predictor, rows),
             table=table,
             y=use_case.targets(table),
             groups=groups_of(use_case, table),
@@ -231,15 +290,15 @@ def _judge(
     subject = asked_about(measured.table)
     explained = None
     if use_case.evaluation.explained_rows is not None:
-        explainer = Explainer(predictor.run, use_case.contract, background)
+        explainer = Explainer(judged.predictor.run, judged.contract, background)
         found = explain_rows(subject, explainer, use_case.evaluation.explained_rows, use_case.evaluation.bootstrap)
         own = next(candidate for candidate in trained.candidates if candidate.name == chosen)
         explained = found.model_copy(update={"integrated_gradients": own.integrated_gradients})
     return judge(
         use_case=use_case.name,
         candidate_name=chosen,
-        candidate=measured.calibrated[chosen],
-        uncalibrated=measured.uncalibrated[chosen],
+        candidate=measured.served,
+        uncalibrated=measured.served_uncalibrated,
         baseline=measured.calibrated[baseline],
         champion=measured.champion,
         others=others,
@@ -253,7 +312,22 @@ def _judge(
         abstention=abstains,
         explained=explained,
         sets=sets,
+        two_phase=_two_phases(use_case, trained, judged, measured),
         seed=trained.seed,
+    )
+
+
+def _two_phases(use_case: UseCase, trained: TrainManifest, judged: Judged, measured: Measured) -> TwoPhases | None:
+    if use_case.two_phase is None or judged.choice is None or judged.small is None or measured.by_small is None:
+        return None
+    return TwoPhases(
+        spec=use_case.two_phase,
+        choice=judged.choice,
+        by_small=measured.by_small,
+        full=measured.calibrated[trained.chosen],
+        small=measured.calibrated[SMALL],
+        full_bytes=len(judged.graph),
+        small_bytes=len(judged.small),
     )
 
 
@@ -267,10 +341,11 @@ def _record(
 ) -> dict[str, bytes]:
     """Put figures and pictures where a data scientist looks for them: on the run, and on that of each candidate.
 
-    Returns the pictures of the chosen candidate.
+    Returns the pictures of what is registered.
     """
-    chosen: dict[str, bytes] = {}
     names = {"candidate": trained.chosen, "baseline": use_case.baseline}
+    if measured.by_small is not None:
+        names = {FULL: trained.chosen, "baseline": use_case.baseline}
     for predictor, figures in report.metrics.items():
         values = {f"test.{metric}": interval.value for metric, interval in figures.items()}
         if predictor == "candidate":
@@ -278,21 +353,25 @@ def _record(
             tracked.log_metrics({**values, **bounds})
         else:
             tracked.log_metrics({f"{predictor}.{name}": value for name, value in values.items()})
-        for candidate in trained.candidates:
+        for candidate in _all_trained(trained):
             if candidate.name == names.get(predictor, predictor):
                 platform.tracker.reopen(candidate.mlflow_run_id).log_metrics(values)
-    for candidate in trained.candidates:
+    for candidate in _all_trained(trained):
         nested = platform.tracker.reopen(candidate.mlflow_run_id)
         before, after = measured.uncalibrated[candidate.name], measured.calibrated[candidate.name]
-        pictures = pictures_of(use_case, before, after)
-        for name, picture in pictures.items():
+        for name, picture in pictures_of(use_case, before, after).items():
             nested.log_file(f"plots/{name}.png", picture)
         nested.finish()
-        if candidate.name == trained.chosen:
-            chosen = pictures
-    for name, picture in chosen.items():
+    pictures = pictures_of(use_case, measured.served_uncalibrated, measured.served)
+    for name, picture in pictures.items():
         tracked.log_file(f"plots/{name}.png", picture)
-    return chosen
+    if report.two_phase is not None:
+        found = report.two_phase
+        tracked.log_metrics({f"two_phase.share.{end}": value for end, value in found.share})
+        tracked.log_metrics({f"two_phase.lost.{end}": value for end, value in found.lost})
+        tracked.log_metrics({"two_phase.size_share": found.small_bytes / found.full_bytes})
+        tracked.log_params({"two_phase.confidence": found.confidence})
+    return pictures
 
 
 def _note(use_case: UseCase, trained: TrainManifest, report: GateReport) -> str:
@@ -340,18 +419,17 @@ def _card(
         contract=contract,
         lineage=lineage,
         parts=split.parts,
-        trained=trained.candidates,
-        calibrated=calibrated.candidates,
+        trained=_all_trained(trained),
+        calibrated=(*calibrated.candidates, *([calibrated.small] if calibrated.small else [])),
         representation=representation,
     )
 
 
 def _register(
     use_case: UseCase,
-    contract: PredictionContract,
     lineage: Lineage,
     trained: TrainManifest,
-    graph: bytes,
+    judged: Judged,
     measured: Measured,
     report: GateReport,
     attachments: Mapping[str, bytes],
@@ -362,9 +440,10 @@ def _register(
         folder = Path(temporary) / "bundle"
         write_bundle(
             folder,
-            graph=graph,
-            contract=contract,
-            golden=choose_golden_rows(use_case, graph, measured.table),
+            graph=judged.graph,
+            small=judged.small,
+            contract=judged.contract,
+            golden=choose_golden_rows(judged.predictor, measured.table),
             lineage=lineage,
             candidate=trained.chosen,
             metrics=report.figures()["candidate"],

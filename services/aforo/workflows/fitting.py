@@ -13,16 +13,19 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from aforo.contracts.prediction import LabelSets
+from aforo.contracts.prediction import LabelSets, PredictionContract, TwoPhase
+from aforo.contracts.run import PhaseChoice
+from aforo.evaluation.answers import Answers
+from aforo.evaluation.two_phase import SMALL, TwoPhaseSpec, choose_confidence
 from aforo.export.compile import SCORES, compile_predictor, compile_scores
 from aforo.export.inference import GraphPredictor, open_session
 from aforo.export.parity import refuse_difference
 from aforo.export.tables import columns_from
 from aforo.models.calibration import Calibrator, fit_calibrator, fit_sets
-from aforo.models.estimators import CandidateSpec
+from aforo.models.estimators import CandidateSpec, Target
 from aforo.models.estimators import Task as EstimatorTask
 from aforo.models.network_weights import network_weights
-from aforo.models.training import FitReport, FittedCandidate, fit_candidate
+from aforo.models.training import FitReport, FittedCandidate, Teacher, fit_candidate
 from aforo.use_case import UseCase
 from aforo.workflows.parts import Parts
 
@@ -79,8 +82,14 @@ def fit(
     parts: Parts,
     seed: int,
     progress: Callable[[FitReport], None] | None = None,
+    teacher: Teacher | None = None,
 ) -> Fitted:
     """Fit one candidate, and refuse it if its graph says anything else than it does.
+
+    Parameters
+    ----------
+    teacher
+        What it learns from instead of the labels, where it can.
 
     Raises
     ------
@@ -101,12 +110,80 @@ def fit(
         seed=seed,
         budget=use_case.budget,
         progress=progress,
+        teacher=teacher,
     )
     unseen = parts.of("calibration", "test")
     scores, reference = compile_scores(fitted, use_case.inputs), fitted.outputs(unseen)
     found = run_scores(scores, use_case, unseen)
     refuse_difference({SCORES: found}, {SCORES: reference}, step=f"candidate {fitted.name}")
     return Fitted(fitted, scores, reference, network_weights(fitted, parts.of("train"), parts.of("validation")))
+
+
+def fit_small(
+    use_case: UseCase,
+    two_phase: TwoPhaseSpec,
+    full: bytes,
+    parts: Parts,
+    seed: int,
+    progress: Callable[[FitReport], None] | None = None,
+) -> Fitted:
+    """Fit the small model of two phases, taught by the full one.
+
+    Parameters
+    ----------
+    full
+        The full model's graph from raw columns to uncalibrated outputs.
+    """
+    share = two_phase.taught_share
+
+    def teacher(table: pl.DataFrame, y: Target) -> Matrix:
+        labels = np.eye(len(use_case.classes))[y.astype(np.int64)]
+        return share * run_scores(full, use_case, table) + (1.0 - share) * labels
+
+    spec = two_phase.small.model_copy(update={"name": SMALL})
+    return fit(use_case, spec, parts, seed, progress, teacher if share else None)
+
+
+def choose_phases(use_case: UseCase, two_phase: TwoPhaseSpec, full: bytes, small: bytes, parts: Parts) -> PhaseChoice:
+    """Return the confidence from which the small model may answer, chosen on the validation part.
+
+    Parameters
+    ----------
+    full, small
+        Graphs from raw columns to calibrated outputs.
+    """
+    part, contract = parts.of("validation"), use_case.contract
+    y = use_case.targets(part)
+    alone, quick = (Answers.of(contract, y, run_predictor(graph, use_case, part)) for graph in (full, small))
+    return choose_confidence(alone, quick, two_phase)
+
+
+def sets_of_phases(
+    use_case: UseCase, choice: PhaseChoice, full_scores: bytes, small_scores: bytes, small: bytes, parts: Parts
+) -> LabelSets | None:
+    """Return how sets of labels are made of the answers of two phases, ``None`` if the use case asks for none.
+
+    Parameters
+    ----------
+    full_scores, small_scores
+        Graphs from raw columns to uncalibrated outputs.
+    small
+        The small model's calibrated graph, whose confidence decides who answers a row.
+    """
+    if not use_case.calibration.sets:
+        return None
+    part = parts.of("calibration")
+    by_small = run_predictor(small, use_case, part)["probabilities"].max(axis=1) >= choice.confidence
+    quick, slow = (run_scores(graph, use_case, part) for graph in (small_scores, full_scores))
+    outputs = np.where(by_small[:, None], quick, slow)
+    return fit_sets(outputs, use_case.targets(part).astype(np.int64), coverage=use_case.calibration.coverage)
+
+
+def contract_of(use_case: UseCase, choice: PhaseChoice | None) -> PredictionContract:
+    """Return the use case's contract, with its two phases if there are two."""
+    if choice is None:
+        return use_case.contract
+    return use_case.contract.model_copy(update={"two_phase": TwoPhase(confidence=choice.confidence)})
 
 
 def calibrate(use_case: UseCase, parts: Parts, scores: bytes, reference: Matrix, seed: int) -> Calibrated:

@@ -25,17 +25,29 @@ import numpy as np
 import polars as pl
 
 from aforo.contracts.certificate import Certificate, Link, Provenance
+from aforo.contracts.prediction import PredictionContract
 from aforo.contracts.run import RunKey
 from aforo.data.differences import row_differences
 from aforo.data.ingestion import ingest
 from aforo.data.snapshots import Snapshots
 from aforo.data.splits import split_digest
 from aforo.errors import AforoError, SnapshotDamaged
-from aforo.export.inference import GraphPredictor, columns_of
+from aforo.export.compile import compile_small
+from aforo.export.inference import columns_of
+from aforo.export.two_phase import open_predictor
+from aforo.registry.bundle import SMALL
 from aforo.registry.signing import sign
 from aforo.storage import LocalStore
 from aforo.use_case import UseCase
-from aforo.workflows.fitting import Fitted, calibrate, fit, run_in_pieces
+from aforo.workflows.fitting import (
+    Fitted,
+    calibrate,
+    choose_phases,
+    contract_of,
+    fit,
+    fit_small,
+    run_in_pieces,
+)
 from aforo.workflows.links import compare_digests, compare_documents, compare_outputs, leaves, moved_rows
 from aforo.workflows.parts import Parts
 from aforo.workflows.provenance import code_digest, lock_digest, provenance
@@ -149,17 +161,39 @@ def _results(recorded: Recorded, platform: Platform, tolerance: float) -> Iterat
     yield _candidates(recorded, fitted)
     chosen = fitted[bundle.manifest.candidate]
     rebuilt = calibrate(was, parts, chosen.scores, chosen.reference, bundle.manifest.lineage.seed).predictor
-    again, golden, test = GraphPredictor(rebuilt, was.contract), bundle.golden, parts.of("test")
+    contract, small = _small(recorded, parts, chosen, rebuilt)
+    again = open_predictor(rebuilt, contract, small)
+    golden, test = bundle.golden, parts.of("test")
     expected = {name: np.array(values) for name, values in golden.outputs.items()}
     links = (
         compare_outputs("golden rows", expected, again.run(columns_of(golden.rows, was.contract)), tolerance),
         compare_outputs("predictions", run_in_pieces(bundle.predictor, test), run_in_pieces(again, test), tolerance),
     )
-    model = compare_digests("model", bundle.model_digest, hashlib.sha256(rebuilt).hexdigest())
-    if not model.holds and all(link.holds for link in links):
-        model = model.model_copy(update={"status": "close", "differences": ("other bytes, the same predictions",)})
-    yield model
+    models = [compare_digests("model", bundle.model_digest, hashlib.sha256(rebuilt).hexdigest())]
+    if small is not None:
+        models.append(compare_digests("small model", bundle.manifest.files[SMALL], hashlib.sha256(small).hexdigest()))
+        models.append(compare_digests("two phases", repr(bundle.contract.two_phase), repr(contract.two_phase)))
+    for model in models:
+        if not model.holds and all(link.holds for link in links):
+            model = model.model_copy(update={"status": "close", "differences": ("other bytes, the same predictions",)})
+        yield model
     yield from links
+
+
+def _small(recorded: Recorded, parts: Parts, full: Fitted, predictor: bytes) -> tuple[PredictionContract, bytes | None]:
+    """Make the small model of two phases again, and return it with the contract: from which confidence on it answers.
+
+    The bound to abstain at is taken from the version's contract: it is an outcome of the judgement, not of training.
+    """
+    was, served = recorded.use_case, recorded.bundle
+    if was.two_phase is None:
+        return was.contract, None
+    seed = served.manifest.lineage.seed
+    taught = fit_small(was, was.two_phase, full.scores, parts, seed)
+    small = calibrate(was, parts, taught.scores, taught.reference, seed).predictor
+    contract = contract_of(was, choose_phases(was, was.two_phase, predictor, small, parts))
+    contract = contract.model_copy(update={"abstain_below": served.contract.abstain_below})
+    return contract, compile_small(small, contract)
 
 
 def _fit_all(recorded: Recorded, parts: Parts, platform: Platform) -> dict[str, Fitted]:

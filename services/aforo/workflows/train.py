@@ -12,7 +12,7 @@ from aforo.contracts.run import CandidateSummary, RunKey, SplitManifest, TrainMa
 from aforo.errors import NothingChanged
 from aforo.registry.tracking import TrackedRun
 from aforo.use_case import UseCase
-from aforo.workflows.fitting import Fitted, Matrix, fit
+from aforo.workflows.fitting import Fitted, Matrix, fit, fit_small
 from aforo.workflows.freshness import freshness, ingredients
 from aforo.workflows.parts import Parts
 from aforo.workflows.provenance import code_commit, inputs_of, provenance
@@ -59,7 +59,12 @@ def run(
         for spec in use_case.candidates:
             fitted = fit(use_case, spec, parts, seed, progress=lambda _: advance(1))
             candidates.append(_record(use_case, run_key, spec.kind, fitted, tracked, platform))
-    chosen = min(candidates, key=lambda candidate: candidate.validation_loss)
+        chosen = min(candidates, key=lambda candidate: candidate.validation_loss)
+        small = None
+        if use_case.two_phase is not None:
+            full = platform.runs.read_bytes(chosen.scores)
+            taught = fit_small(use_case, use_case.two_phase, full, parts, seed, progress=lambda _: advance(1))
+            small = _record(use_case, run_key, use_case.two_phase.small.kind, taught, tracked, platform)
     tracked.log_params({"chosen": chosen.name, **{f"chosen.{k}": v for k, v in chosen.hyperparameters.items()}})
     logger.info(
         "candidates trained",
@@ -78,6 +83,7 @@ def run(
             mlflow_url=tracked.url,
             candidates=tuple(candidates),
             chosen=chosen.name,
+            small=small,
             provenance=platform.runs.write_bytes(
                 platform.runs.key(use_case.name, run_key, "train", "provenance.json"), made_with
             ),

@@ -13,6 +13,7 @@ binary, multiclass   confidence FP64  [N]
 regression           value   FP64     [N]
 regression           interval FP64    [N, 2], lower and upper
 all                  abstained BOOL   [N]
+two phases           phase   BYTES    [N]; ``small`` or ``full``
 ==================== ======= ======== ==========================================================
 
 References
@@ -124,6 +125,7 @@ def output_metadata(contract: PredictionContract) -> list[dict[str, Any]]:
             ("probabilities", "FP64", [-1, len(contract.classes)]),
             ("label", "BYTES", [-1]),
             ("confidence", "FP64", [-1]),
+            *([("phase", "BYTES", [-1])] if contract.two_phase else []),
         ]
     return [
         {"name": name, "datatype": datatype, "shape": shape}
@@ -165,6 +167,8 @@ def output_tensors(predictions: Sequence[Prediction], contract: PredictionContra
             "label": [prediction.label or "" for prediction in predictions],
             "confidence": [prediction.confidence for prediction in predictions],
         }
+        if contract.two_phase:
+            data["phase"] = [prediction.phase for prediction in predictions]
     data["abstained"] = [prediction.abstained for prediction in predictions]
     return [
         {**tensor, "shape": [len(predictions), *tensor["shape"][1:]], "data": data[tensor["name"]]}

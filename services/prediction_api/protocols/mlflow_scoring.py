@@ -95,6 +95,7 @@ def record(prediction: Prediction, contract: PredictionContract) -> dict[str, An
     return {
         **{f"probability_{name}": value for name, value in zip(contract.classes, probabilities, strict=True)},
         "label": prediction.label,
+        **({"phase": prediction.phase} if contract.two_phase else {}),
         **reason,
     }
 

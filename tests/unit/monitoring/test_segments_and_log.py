@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aforo.contracts.prediction import PredictionContract
+from aforo.contracts.prediction import PredictionContract, TwoPhase
 from aforo.contracts.table import ColumnContract
 from aforo.errors import DataError, StoreUnavailable
 from aforo.monitoring.prediction_log import PredictionLog
@@ -96,6 +96,17 @@ def test_each_predicted_row_becomes_a_row():
         "full",
     )
     assert table["outputs"][0] == prediction()
+
+
+def test_two_phases_are_told_row_by_row():
+    contract = CONTRACT.model_copy(update={"two_phase": TwoPhase(confidence=0.9)})
+    spoke = [{**prediction(), "phase": phase} for phase in ("small", "full", "small")]
+
+    table = segment_of(line(rows=[ROW] * 3, predictions=spoke), contract=contract).table
+
+    assert table["phase"].to_list() == ["small", "full", "small"]
+    assert table["outputs"].to_list() == spoke
+    assert table.schema == pl.Schema(table_schema(contract))
 
 
 def test_missing_values_are_null_whichever_way_they_came():

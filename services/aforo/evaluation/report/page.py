@@ -86,7 +86,11 @@ def render(report: GateReport, card: ModelCard, pictures: Mapping[str, bytes]) -
 
 
 def _in_order(report: GateReport) -> list[str]:
-    first = [name for name in ("candidate", "champion", "baseline", "uncalibrated") if name in report.metrics]
+    first = [
+        name
+        for name in ("candidate", "full", "small", "champion", "baseline", "uncalibrated")
+        if name in report.metrics
+    ]
     return [*first, *(name for name in report.metrics if name not in first)]
 
 
