@@ -4,8 +4,8 @@ A row of a classifier is answered by ``{"probabilities": {"no": 0.9, "yes": 0.1}
 "abstained": false, "abstain_reason": null}``, a row of a regression by ``{"value": 3.2, "interval": {"lower": 2.9,
 "upper": 3.5}, "abstained": false, "abstain_reason": null}``. A model that abstains gives its probabilities and no
 label, or its interval and no value. Where the contract has a bound to abstain at, each row repeats it as
-``abstain_below`` or ``abstain_above``, to be read beside its confidence or its interval. Where a small model answers some
-of the rows, ``"phase": "small"`` or ``"full"`` says which one spoke.
+``abstain_below`` or ``abstain_above``, to be read beside its confidence or its interval. Where a small model answers
+some of the rows, ``"phase": "small"`` or ``"full"`` says which one spoke.
 
 JSON carries the shortest text that reads back as the same float64.
 """

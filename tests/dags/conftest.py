@@ -1,4 +1,4 @@
-"""Airflow and the platform in one folder, for the DAGs that really run."""
+"""The DAG files, read by the real Airflow; and Airflow and the platform in one folder, for those that really run."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from aforo.registry.ledger import Ledger, Promotion
 
 ROOT = Path(__file__).parents[2]
 AIRFLOW = Path(os.environ.get("AFORO_AIRFLOW_PYTHON", ROOT / ".venv-airflow" / "bin" / "python")).with_name("airflow")
+PYTHON = AIRFLOW.with_name("python")
+DAGS = ROOT / "airflow" / "dags"
 DAG = "breast_cancer__training"
 CLEAR = """
 import sys
@@ -117,3 +119,74 @@ def new_airflow(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Airfl
         return airflow
 
     return make
+
+
+DESCRIBE = """
+import json, sys
+from airflow.dag_processing.dagbag import DagBag
+sys.path.append(sys.argv[1])  # as Airflow's own processes do with a bundle
+bag = DagBag(sys.argv[1])
+libraries = {"sklearn", "torch", "mlflow", "polars", "pandas", "onnxruntime"}
+ml = libraries & {name.partition(".")[0] for name in sys.modules}
+print("DESCRIPTION" + json.dumps({
+    "errors": {path: str(error) for path, error in bag.import_errors.items()},
+    "ml": sorted(ml),
+    "dags": {
+        dag_id: {
+            "tasks": [task.task_id for task in dag.topological_sort()],
+            "commands": {task.task_id: getattr(task, "bash_command", None) for task in dag.tasks},
+            "retries": [task.retries for task in dag.tasks],
+            "trigger_rules": {task.task_id: task.trigger_rule for task in dag.tasks},
+            "downstream": {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks},
+            "params": sorted(dag.params),
+            "form": {
+                name: {**dag.params.get_param(name).schema, "description": dag.params.get_param(name).description}
+                for name in dag.params
+            },
+            "schedule": str(dag.schedule),
+        }
+        for dag_id, dag in bag.dags.items()
+    },
+}))
+"""
+
+
+def describe(tmp_path: Path, use_cases: Path) -> dict[str, Any]:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONSAFEPATH": "1",
+        "HOME": str(tmp_path),
+        "AIRFLOW_HOME": str(tmp_path / "airflow"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
+        "AFORO_USE_CASES": str(use_cases),
+    }
+    done = subprocess.run(
+        [PYTHON, "-c", DESCRIBE, str(DAGS)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    line = next(line for line in done.stdout.splitlines() if line.startswith("DESCRIPTION"))
+    return json.loads(line.removeprefix("DESCRIPTION"))
+
+
+@pytest.fixture(scope="session")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The DAGs of the shipped use cases."""
+    return describe(tmp_path_factory.mktemp("airflow"), ROOT / "services" / "use_cases")
+
+
+@pytest.fixture(scope="session")
+def described(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The DAGs of use cases of every sort, one of which cannot be read."""
+    folder = tmp_path_factory.mktemp("use_cases")
+    (folder / "broken").mkdir()
+    (folder / "broken" / "use_case.yaml").write_text("name: [\n", encoding="utf-8")
+    (folder / "flights").mkdir()
+    (folder / "flights" / "use_case.yaml").write_text(
+        "name: flights\ntitle: Late?\nowner: ada\nschedule: '@daily'\nretries: 3\n", encoding="utf-8"
+    )
+    (folder / "asking").mkdir()
+    (folder / "asking" / "use_case.yaml").write_text(
+        "name: asking\ntitle: Late?\nowner: ada\ngate: {ask: [calibrated]}\n", encoding="utf-8"
+    )
+    return describe(tmp_path_factory.mktemp("airflow"), folder)

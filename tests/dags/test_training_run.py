@@ -1,10 +1,11 @@
-"""A training DAG, run from end to end by the real Airflow on SQLite, with our commands as its tasks."""
+"""A training DAG, then a batch prediction, run by the real Airflow on SQLite, with our commands as tasks."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -71,3 +72,31 @@ def test_a_cleared_task_is_retried_alone_and_says_the_same(airflow: AirflowHome,
     assert "finished before" in again.stdout
     assert airflow.states(run_id) == dict.fromkeys(STEPS, "success")
     assert {step: airflow.manifest(step) for step in STEPS} == before
+
+
+def test_the_batch_prediction_dag_predicts_a_file_with_what_its_form_says(airflow: AirflowHome, run_id: str):
+    """After the training: it asks for the champion."""
+    output = airflow.folder / "answers"
+    form = {
+        "input": str(airflow.folder / "use_cases" / "breast_cancer" / "data.csv"),
+        "output": str(output),
+        "keep": ["sample", "diagnosis"],
+    }
+
+    done = airflow("dags", "test", "breast_cancer__batch_prediction", "--conf", json.dumps(form))
+
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"breast_cancer version 1 \(\d+\.\d s\)", done.stdout)
+    manifest = json.loads((output / "manifest.json").read_text())
+    assert (manifest["rows"], manifest["without_answer"]) == (569, 0)
+    assert (manifest["job"]["asked"], manifest["job"]["keep"]) == ("champion", ["sample", "diagnosis"])
+
+
+def test_a_form_without_an_input_is_refused_before_anything_runs(airflow: AirflowHome, tmp_path: Path):
+    form = {"output": str(tmp_path / "out")}
+
+    done = airflow("dags", "test", "breast_cancer__batch_prediction", "--conf", json.dumps(form))
+
+    assert done.returncode != 0
+    assert re.search(r"ParamValidationError.*input", done.stdout)
+    assert not (tmp_path / "out").exists()

@@ -137,6 +137,37 @@ def test_a_job_that_broke_off_goes_on_and_gives_the_same_bytes(
     assert resumed.parts == whole.parts
 
 
+def test_a_job_that_goes_on_keeps_the_version_it_began_with(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny.run("tiny", "one")
+    source = tmp_path / "rows.csv"
+    source.write_bytes((tiny.use_cases / "tiny" / "data.csv").read_bytes())
+    asked = ("tiny", "champion", str(source), str(tmp_path / "out"), tiny.platform)
+    honest = bulk.answer
+
+    def breaks(*_: Any) -> pl.DataFrame:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bulk, "answer", breaks)
+    with pytest.raises(KeyboardInterrupt):
+        bulk.predict(*asked)
+    monkeypatch.setattr(bulk, "answer", honest)
+    tiny.step("ingest", "tiny", "two")
+    for step in ("validate", "split"):
+        tiny.step(step, "tiny", "two")
+    tiny.step("train", "tiny", "two", again=True)
+    for step in ("calibrate", "evaluate", "promote"):
+        tiny.step(step, "tiny", "two")
+    assert tiny.platform.versions.aliases("tiny")["champion"] == "2"
+
+    resumed = bulk.predict(*asked)
+
+    assert (resumed.job.asked, resumed.job.version, resumed.rows) == ("champion", "1", 569)
+    with pytest.raises(DataError, match="asked was 'champion', and is '2'"):
+        bulk.predict("tiny", "2", *asked[2:])
+
+
 def test_a_finished_job_is_not_computed_again(
     births: pl.DataFrame, predict: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

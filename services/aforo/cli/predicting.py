@@ -24,27 +24,47 @@ def predict(
     model: Annotated[str, typer.Argument(metavar="USE_CASE", help="Name of the model.", show_default=False)],
     source: Annotated[
         str,
-        typer.Option("--input", "-i", help="Path, glob or s3:// URL of .parquet or .csv files.", show_default=False),
+        typer.Option(
+            "--input",
+            "-i",
+            envvar="AFORO_INPUT",
+            help="Path, glob or s3:// URL of .parquet or .csv files.",
+            show_default=False,
+        ),
     ],
     output: Annotated[
-        str, typer.Option("--output", "-o", help="Folder or s3:// prefix for the Parquet parts.", show_default=False)
+        str,
+        typer.Option(
+            "--output",
+            "-o",
+            envvar="AFORO_OUTPUT",
+            help="Folder or s3:// prefix for the Parquet parts.",
+            show_default=False,
+        ),
     ],
-    version: Annotated[str, typer.Option(help="Number or alias.")] = "champion",
+    version: Annotated[str, typer.Option(envvar="AFORO_VERSION", help="Number or alias.")] = "champion",
     events: Annotated[
         list[str] | None,
         typer.Option(
+            envvar="AFORO_EVENTS",
             help="Events that the model's windows are computed from: path, glob or s3:// URL; STREAM=PATH if it has "
-            "several streams."
+            "several streams.",
         ),
     ] = None,
     keep: Annotated[
-        list[str] | None, typer.Option(help="Column of the input to copy to the output; may be repeated.")
+        list[str] | None,
+        typer.Option(envvar="AFORO_KEEP", help="Column of the input to copy to the output; may be repeated."),
     ] = None,
     explain: Annotated[
         ExplanationMethod | None, typer.Option(help="Add what each column has to do with the answer.")
     ] = None,
     max_bad_rows: Annotated[
-        int, typer.Option(min=0, help="Rows that may break the contract; they are kept without an answer.")
+        int,
+        typer.Option(
+            min=0,
+            envvar="AFORO_MAX_BAD_ROWS",
+            help="Rows that may break the contract; they are kept without an answer.",
+        ),
     ] = 0,
     as_json: JsonOption = False,
 ) -> None:

@@ -39,8 +39,8 @@ def open_predictor(
 class TwoPhasePredictor(GraphPredictor):
     """A small graph and a full one, loaded.
 
-    A row is the small one's to answer if its highest probability reaches the contract's confidence. What is no number is
-    never sure. Whether to abstain is asked of the answer, whoever gave it.
+    A row is the small one's to answer if its highest probability reaches the contract's confidence. What is no number
+    is never sure. Whether to abstain is asked of the answer, whoever gave it.
 
     Parameters
     ----------

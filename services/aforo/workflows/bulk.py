@@ -55,11 +55,14 @@ class BulkJob(Specification):
 
     Attributes
     ----------
+    asked
+        The number or alias by which the version was named.
     inputs, events
         Path of each file to its stamp, which changes when the file does.
     """
 
     model: str
+    asked: str
     version: str
     model_digest: str
     inputs: dict[str, str]
@@ -121,7 +124,7 @@ def predict(
     Parameters
     ----------
     version
-        Number or alias.
+        Number or alias. A job that goes on keeps the version that it began with, wherever the alias points by now.
     source
         Path, glob or ``s3://`` URL of ``.parquet``, ``.csv``, ``.csv.gz`` or ``.csv.zip`` files.
     output
@@ -152,8 +155,8 @@ def predict(
     ModelNotFound
         There is no such version.
     """
-    registered = platform.versions.resolve(model, version)
     destination = destination_at(output, platform.settings)
+    registered = platform.versions.resolve(model, _begun_with(model, version, destination) or version)
     files = locate(source, Path.cwd(), platform.settings)
     with tempfile.TemporaryDirectory(prefix="aforo-bulk-") as temporary:
         folder = platform.versions.download(model, registered.version, Path(temporary) / "bundle")
@@ -161,6 +164,7 @@ def predict(
         told = files_of_events(events, bundle.contract, platform.settings)
         job = BulkJob(
             model=model,
+            asked=version,
             version=registered.version,
             model_digest=bundle.model_digest,
             inputs={file.path: file.stamp for file in files},
@@ -191,6 +195,13 @@ def predict(
     )
     destination.write(MANIFEST, manifest.model_dump_json(indent=1).encode())
     return manifest
+
+
+def _begun_with(model: str, asked: str, destination: Destination) -> str | None:
+    """Return the version of the job that was begun there for the same name, ``None`` if there is none."""
+    begun = destination.read(JOB)
+    job = None if begun is None else BulkJob.model_validate_json(begun)
+    return job.version if job is not None and (job.model, job.asked) == (model, asked) else None
 
 
 def _begin(job: BulkJob, destination: Destination) -> None:
