@@ -119,6 +119,8 @@ def test_the_other_protocols_say_it_too(world: World, client: httpx.Client):
     phases = [each["phase"] for each in world.expected]
     assert next(tensor for tensor in by_tensor if tensor["name"] == "phase")["data"] == phases
     assert [record["phase"] for record in by_record] == phases
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    assert schemas["tiny.Prediction"]["properties"]["phase"]["enum"] == ["small", "full"]
     metadata = client.get("/v2/models/tiny").json()["outputs"]
     assert {"name": "phase", "datatype": "BYTES", "shape": [-1]} in metadata
 

@@ -86,6 +86,8 @@ def _print(table: Table) -> None:
 
 def _records(value: object) -> tuple[list[str], list[list[object]]] | None:
     """Return what is a table by nature: named records as rows, figures by predictor as columns; else ``None``."""
+    if isinstance(value, Mapping) and "name" in value:
+        value = (value,)
     if isinstance(value, tuple) and value and isinstance(value[0], Mapping):
         flat = [
             _flat({k: v for k, v in record.items() if k not in _FOR_MACHINES or k == "seconds"}, joined=True)

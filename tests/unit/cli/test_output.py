@@ -6,7 +6,7 @@ from contextlib import redirect_stdout
 import pytest
 
 from aforo.cli.output import show_facts, show_manifest, show_table
-from aforo.contracts.run import SplitManifest
+from aforo.contracts.run import CalibrateManifest, SplitManifest
 
 LONG = "A sentence that is much longer than a narrow terminal is wide, so that it has to go on in the next line."
 ROWS = [("wind_direction", 0.25, LONG), ("month", 12.0, "Short")]
@@ -68,3 +68,31 @@ def test_a_manifest_is_told_without_the_keys_of_objects(capsys):
     assert said.splitlines()[:3] == ["late_order split (1.2 s)", "  snapshot id   b2", "  split digest  c3"]
     assert "membership" not in said
     assert "  rows         120,000     120,000      120,000  120,000" in said
+
+
+def test_a_named_record_alone_is_a_table_of_one_row(capsys):
+    manifest = CalibrateManifest.model_validate(
+        {
+            "use_case": "late_order",
+            "run_key": "k",
+            "inputs": "a1",
+            "seconds": 1.25,
+            "candidates": (),
+            "small": {
+                "name": "small",
+                "method": "platt",
+                "predictor": "runs/late_order/k/calibrate/small/predictor.onnx",
+                "cross_validated": {"platt": 0.1},
+                "largest_graph_difference": 0.0,
+            },
+            "two_phase": {"confidence": 0.75, "validation_share": 0.8, "validation_loss": 0.0},
+        }
+    )
+    show_manifest(manifest, as_json=False)
+    said = capsys.readouterr().out
+    assert "two phase confidence        0.7500" in said
+    assert said.splitlines()[-2:] == [
+        "  name   method  largest graph difference  cross validated",
+        "  small  platt                     0.0000  platt 0.1000",
+    ]
+    assert "predictor.onnx" not in said
