@@ -180,6 +180,8 @@ class RunningTrial:
             self._compare(champions, theirs)
             if self._recorder is not None:
                 self._recorder.record(request, self.challenger, own, theirs, role=SHADOW)
+        if self._recorder is not None:
+            self._recorder.flush()
         return time.perf_counter() - started
 
     def _compare(self, champions: Sequence[Prediction], challengers: Sequence[Prediction]) -> None:

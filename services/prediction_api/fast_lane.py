@@ -50,7 +50,8 @@ class FastLaneProtocol(GuardedProtocol):
 
     def on_message_begin(self) -> None:
         if self._batcher is not None:
-            self._batcher.flush()  # a pipelined request: the one before it is answered first
+            self._batcher.flush()
+            self.predicting.outbox.flush()  # a pipelined request: the one before it is answered first
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -76,6 +77,7 @@ class FastLaneProtocol(GuardedProtocol):
 
     def eof_received(self) -> bool:  # type: ignore[override]
         if self._request is None or self._begun_at is not None:
+            self.predicting.outbox.flush()
             return super().eof_received()
         self._keeps_alive = False
         return True
@@ -84,6 +86,7 @@ class FastLaneProtocol(GuardedProtocol):
         if self._request is not None:
             self._keeps_alive = False
         else:
+            self.predicting.outbox.flush()
             super().shutdown()
 
     def _take(self) -> bool:
@@ -181,9 +184,7 @@ class FastLaneProtocol(GuardedProtocol):
             if name == b"connection":
                 self._keeps_alive = False
         parts += (b"\r\n" if self._keeps_alive else b"connection: close\r\n\r\n", response.body)
-        self.transport.write(b"".join(parts))
-        if not self._keeps_alive:
-            self.transport.close()
+        self.predicting.outbox.send(self.transport, b"".join(parts), closes=not self._keeps_alive)
 
 
 def fast_lane(predicting: Predicting) -> type[FastLaneProtocol]:

@@ -31,6 +31,7 @@ from prediction_api.challenging import Challenging, RunningTrial
 from prediction_api.explanations import Explanations
 from prediction_api.metrics import Metrics
 from prediction_api.options import Limits
+from prediction_api.outbox import Outbox
 from prediction_api.problems import PROBLEM_JSON, Problem
 from prediction_api.protocols.inference_v2 import InferenceProtocol
 from prediction_api.protocols.mlflow_scoring import ScoringProtocol
@@ -126,6 +127,7 @@ class Predicting:
         self.limits = limits
         self._metrics = metrics
         self._recorder = recorder
+        self.outbox = Outbox(recorder)
         self._challenging = challenging
         self._protocols: dict[str, PredictionProtocol] = {
             "predict": NativeProtocol(),
@@ -183,6 +185,7 @@ class Predicting:
                     request.served, exchange.rows, exchange.explain, request.started
                 )
             response = self.answer(request, exchange, predictions)
+            self.outbox.flush()
         except ClientGoneError:
             return
         except Exception as error:
@@ -241,7 +244,7 @@ class Predicting:
         return exchange, served.score(exchange.rows)
 
     def answer(self, request: PredictionRequest, exchange: Exchange, predictions: list[Prediction]) -> HttpResponse:
-        """Return the answer to a request that went well."""
+        """Return the answer to a request that went well; it may be sent when the outbox has been flushed."""
         body = exchange.answer(predictions, request.id)
         headers = [(b"content-type", b"application/json"), (b"x-request-id", request.id.encode())]
         if len(body) >= _LEAST_COMPRESSED_BYTES and b"gzip" in request.headers.get(b"accept-encoding", b""):

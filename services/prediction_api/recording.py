@@ -64,8 +64,9 @@ class Recorder:
         self.gauge = SpoolGauge(options.folder, budget_bytes=options.budget_bytes, writers=workers)
         self._key = key
         self._metrics = metrics
-        self._spool = Spool(options, self.gauge, lambda reason: metrics.count("aforo_log_dropped_total", reason))
+        self._spool = Spool(options, self.gauge, self._count_dropped)
         self._series: dict[tuple[str, str], _Series] = {}
+        self._unwritten: dict[_Series, list[bytes]] = {}
         self._encode = msgspec.json.Encoder().encode
 
     def record(
@@ -77,7 +78,9 @@ class Recorder:
         *,
         role: str = ANSWER,
     ) -> None:
-        """Record one request; it is never waited for, and never fails because the log does.
+        """Make the record of one request; it never fails because the log does.
+
+        It is in the log after the next :meth:`flush`, which has to come before the answer is sent.
 
         Raises
         ------
@@ -97,17 +100,30 @@ class Recorder:
             [series.shown(row) for row in rows],
             predictions,
         )
-        self._spool.append(series.name, series.header, self._encode(record) + b"\n")
+        self._unwritten.setdefault(series, []).append(self._encode(record))
+
+    def flush(self) -> None:
+        """Write the records since the last call, those of one version at once."""
+        if not self._unwritten:
+            return
+        unwritten, self._unwritten = self._unwritten, {}
+        for series, lines in unwritten.items():
+            self._spool.append(series.name, series.header, b"\n".join((*lines, b"")), records=len(lines))
 
     def tend(self) -> None:
         """Complete old segments and publish how full the spool is; called about once a second."""
+        self.flush()
         self._spool.tend()
         self._metrics.gauge("aforo_log_spool_bytes", self.gauge.used_bytes)
         self._metrics.gauge("aforo_log_spool_segments", self.gauge.segments)
 
     def close(self) -> None:
         """Complete all segments."""
+        self.flush()
         self._spool.close()
+
+    def _count_dropped(self, reason: str, records: int) -> None:
+        self._metrics.count("aforo_log_dropped_total", reason, by=records)
 
     def _begin(self, served: ServedVersion) -> _Series:
         series = self._series[served.model, served.version] = _Series(served, self._key)

@@ -189,10 +189,10 @@ class Spool:
     gauge
         Tells how much room there is; measured by somebody else.
     on_dropped
-        Told why, for each record that is not kept.
+        Told why records are not kept, and how many.
     """
 
-    def __init__(self, options: SpoolOptions, gauge: SpoolGauge, on_dropped: Callable[[str], None]) -> None:
+    def __init__(self, options: SpoolOptions, gauge: SpoolGauge, on_dropped: Callable[[str, int], None]) -> None:
         self._options = options
         self._gauge = gauge
         self._on_dropped = on_dropped
@@ -202,8 +202,8 @@ class Spool:
         self._refused_until = 0.0
         self._trouble: str | None = None
 
-    def append(self, series: str, header: bytes, line: bytes) -> bool:
-        """Add a line, and return whether it was kept.
+    def append(self, series: str, header: bytes, lines: bytes, *, records: int = 1) -> bool:
+        """Add lines, and return whether they were kept.
 
         Parameters
         ----------
@@ -211,26 +211,28 @@ class Spool:
             What its segments' names begin with, ``model@version``.
         header
             First line of each of the series' segments, without a newline.
-        line
-            One JSON object with its newline.
+        lines
+            A JSON object each, with its newline.
+        records
+            How many they are. If the disk takes only some of them, all count as dropped.
         """
-        if len(line) + len(header) > self._room_bytes and not self._find_room(len(line) + len(header)):
-            return self._drop(BUDGET, "the spool has reached its budget")
+        if len(lines) + len(header) > self._room_bytes and not self._find_room(len(lines) + len(header)):
+            return self._drop(BUDGET, "the spool has reached its budget", records)
         if self._refused_until and time.monotonic() < self._refused_until:
-            self._on_dropped(DISK)
+            self._on_dropped(DISK, records)
             return False
         segment = self._segments.get(series)
         try:
             if segment is None:
                 segment = self._segments[series] = self._begin(series, header)
-            written = os.write(segment.descriptor, line)
-            if written != len(line):
+            written = os.write(segment.descriptor, lines)
+            if written != len(lines):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             # What follows half a line could not be read, so the next line gets a segment of its own.
             self._close(series)
             self._refused_until = time.monotonic() + _RETRY_S
-            return self._drop(DISK, f"the spool cannot be written: {error.strerror}")
+            return self._drop(DISK, f"the spool cannot be written: {error.strerror}", records)
         self._room_bytes -= written
         segment.size += written
         if segment.size >= self._options.rotate_bytes:
@@ -283,8 +285,8 @@ class Spool:
             self._room_bytes = self._gauge.room_bytes
         return size <= self._room_bytes
 
-    def _drop(self, reason: str, trouble: str) -> bool:
-        self._on_dropped(reason)
+    def _drop(self, reason: str, trouble: str, records: int) -> bool:
+        self._on_dropped(reason, records)
         if trouble != self._trouble:
             logger.error("predictions are answered and not recorded", extra={"reason": trouble})
             self._trouble = trouble

@@ -34,7 +34,7 @@ def make_spool(tmp_path):
         options.prepare()
         gauge = SpoolGauge(options.folder, budget_bytes=options.budget_bytes, writers=writers)
         dropped = []
-        return Spool(options, gauge, dropped.append), gauge, dropped
+        return Spool(options, gauge, lambda reason, records: dropped.extend([reason] * records)), gauge, dropped
 
     return make
 
@@ -47,6 +47,16 @@ def test_a_segment_has_its_header_once_and_then_the_lines_in_order(make_spool, t
     (path,) = segments_in(tmp_path / "spool")
     assert path.read_bytes() == HEADER + b"\n1\n2\n"
     assert path.name.startswith("flight_delay@1@")
+
+
+def test_lines_that_are_added_together_are_kept_or_counted_together(make_spool, tmp_path):
+    spool, _, dropped = make_spool(budget_bytes=2 * len(HEADER) + 1 + 3 * len(LINE))
+    kept = [spool.append("flight_delay@1", HEADER, LINE * 3, records=3) for _ in range(2)]
+
+    assert kept == [True, False]
+    assert dropped == ["budget"] * 3
+    (path,) = segments_in(tmp_path / "spool")
+    assert path.read_bytes() == HEADER + b"\n" + LINE * 3
 
 
 def test_a_segment_that_is_being_written_cannot_be_claimed_until_it_is_closed(make_spool, tmp_path):
@@ -106,7 +116,7 @@ def test_beyond_the_budget_records_are_counted_and_not_kept_and_the_oldest_stay(
 def test_writers_together_stay_within_the_budget(make_spool, tmp_path):
     budget = 2_000
     first, gauge, _ = make_spool(budget_bytes=budget, writers=2)
-    second = Spool(SpoolOptions(folder=tmp_path / "spool", budget_bytes=budget), gauge, [].append)
+    second = Spool(SpoolOptions(folder=tmp_path / "spool", budget_bytes=budget), gauge, lambda *_: None)
     for spool in (first, second):
         while spool.append("flight_delay@1", HEADER, LINE):
             pass
