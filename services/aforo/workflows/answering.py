@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from aforo.contracts.explanation import ExplanationMethod
+from aforo.contracts.prediction import PredictionContract
 from aforo.contracts.table import ColumnContract
 from aforo.data.casting import DTYPES, FAULTS, cast, normalise
 from aforo.data.checks import violations
@@ -64,10 +66,7 @@ def answer(
     """
     typed, problems = checked(batch, predictor.contract.inputs)
     good = problems.is_null()
-    answers = pl.DataFrame(answer_columns(run_in_pieces(predictor, typed.filter(good)), predictor.contract))
-    answers = answers.cast(
-        {name: pl.String for name in ("label", "phase", "abstain_reason") if name in answers.columns}
-    )
+    answers = answer_table(run_in_pieces(predictor, typed.filter(good)), predictor.contract)
     if explaining is not None:
         answers = answers.hstack(explaining.columns(typed.filter(good), predictor.contract.inputs))
     where = pl.Series("at", np.where(good.to_numpy(), good.cum_sum().to_numpy().astype(np.int64) - 1, -1))
@@ -75,6 +74,14 @@ def answer(
     placed = pl.DataFrame({"at": where}).join(answers, on="at", how="left", maintain_order="left").drop("at")
     numbers = batch.get_column(ROW).alias("row")
     return pl.concat([numbers.to_frame(), batch.select(keep), placed, problems.to_frame()], how="horizontal")
+
+
+def answer_table(outputs: Mapping[str, npt.NDArray[np.float64]], contract: PredictionContract) -> pl.DataFrame:
+    """Return `answer_columns` as a table; a column of texts is one whether or not its first row has one."""
+    columns = answer_columns(outputs, contract).items()
+    return pl.DataFrame(
+        [pl.Series(name, v.tolist(), pl.String) if v.dtype == object else pl.Series(name, v) for name, v in columns]
+    )
 
 
 def checked(batch: pl.DataFrame, inputs: Sequence[ColumnContract]) -> tuple[pl.DataFrame, pl.Series]:

@@ -18,11 +18,10 @@ import polars as pl
 from aforo.contracts.run import RunKey
 from aforo.contracts.specification import Specification
 from aforo.errors import DataError, NotReproduced
-from aforo.export.answering import answer_columns
 from aforo.export.parity import TOLERANCE
 from aforo.monitoring.prediction_log import PredictionLog
 from aforo.use_case import UseCase
-from aforo.workflows.answering import answer, checked
+from aforo.workflows.answering import answer, answer_table, checked
 from aforo.workflows.fitting import calibrate, fit
 from aforo.workflows.parts import Parts
 from aforo.workflows.recorded import Recorded
@@ -151,7 +150,7 @@ def _answers_of_the_objects(recorded: Recorded, typed: pl.DataFrame, platform: P
             hint=f"see `aforo reproduce {was.name}@{recorded.version}` for what changed",
         )
     outputs = calibrated.calibrator.apply(fitted.candidate.outputs(typed))
-    answers = pl.DataFrame(answer_columns(outputs, recorded.bundle.contract))
+    answers = answer_table(outputs, recorded.bundle.contract)
     return answers.with_columns(pl.lit(None, pl.String).alias("problem"))
 
 
