@@ -117,12 +117,13 @@ def chromium(profile: Path) -> Iterator[Browser]:
                     time.sleep(0.1)
             answer = client.post("/session", json={"capabilities": {"alwaysMatch": wanted}}).json()["value"]
             assert "sessionId" in answer, answer
-            session = f"/session/{answer['sessionId']}"
-            client.base_url = httpx.URL(f"http://127.0.0.1:{port}{session}")
+            session = f"http://127.0.0.1:{port}/session/{answer['sessionId']}"
+            client.base_url = httpx.URL(session)
             try:
                 yield Browser(client)
             finally:
-                client.delete(session)
+                # The whole address: a path would be put behind the base's, and the browser would outlive its driver.
+                assert client.delete(session).status_code == 200
     finally:
         process.terminate()
         process.wait(10)
