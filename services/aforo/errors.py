@@ -19,8 +19,8 @@
     ├── NotReproduced              1   a version was made again, and is not what was registered
     ├── GateRefused               99   the candidate was judged, and is not good enough
     ├── NothingAsked              99   the gate has decided by itself, and asks nobody
-    ├── NothingChanged         99   training again would give the same model again
-    ├── ObjectMissing           1   the store has no object of that key
+    ├── NothingChanged            99   training again would give the same model again
+    ├── ObjectMissing              1   the store has no object of that key
     └── StoreUnavailable          75   a store, database or server does not answer now; trying again may help
 
 The number is the exit code of ``aforo``. Airflow shows 99 as *skipped*; 75 is ``EX_TEMPFAIL``.
