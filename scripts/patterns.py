@@ -63,6 +63,7 @@ def render() -> str:
         sections.append("\n".join(lines) + "\n")
     sections.append(_bridges(figures["bridged_schema"]))
     sections.append(_windows(figures[WINDOWED]))
+    sections.append(_two_phase(figures["two_phase_prediction"]))
     return "\n".join(sections)
 
 
@@ -121,6 +122,26 @@ def _bridges(found: dict[str, Any]) -> str:
             _shown(auc["static"]["difference"]),
         ]
         lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _two_phase(found: dict[str, Any]) -> str:
+    """Return the section on what answers a row."""
+    cells = [
+        "[two_phase_prediction](two_phase_prediction.md)",
+        source_of("aforo.evaluation.two_phase"),
+        f"`{found['yaml']}`",
+        f"{found['data']}: {found['metric']}",
+        _shown(found["before"]),
+        _shown(found["after"]),
+        found["what_else"],
+    ]
+    lines = [
+        "## Serving: what answers a row\n",
+        "| pattern | source | in `use_case.yaml` | data, figure | full model alone | two phases | what else |",
+        "|---|---|---|---|---|---|---|",
+        f"| {' | '.join(cells)} |",
+    ]
     return "\n".join(lines) + "\n"
 
 

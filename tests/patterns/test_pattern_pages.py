@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from aforo.contracts.windows import WindowSpec
 from aforo.data.bridging import BridgeSpec
 from aforo.data.splits import SplitSpec
+from aforo.evaluation.two_phase import TwoPhaseSpec
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "patterns"
@@ -51,6 +52,8 @@ def test_the_yaml_on_the_page_is_of_its_kind(page: Path) -> None:
             BridgeSpec.model_validate(document["bridge"])
         elif page.stem == "windowed_inference":
             assert [WindowSpec.model_validate(window).pane_minutes for window in document["windows"]] == [10]
+        elif page.stem == "two_phase_prediction":
+            TwoPhaseSpec.model_validate(document["two_phase"])
         else:
             spec: Any = TypeAdapter(SplitSpec).validate_python(document["split"])
             assert spec.kind == page.stem
