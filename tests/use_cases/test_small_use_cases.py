@@ -16,8 +16,10 @@ import yaml
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from aforo.contracts.run import SplitManifest, Step
-from aforo.workflows.fitting import run_predictor
+from aforo.contracts.run import CalibrateManifest, SplitManifest, Step
+from aforo.export.inference import GraphPredictor
+from aforo.export.two_phase import open_predictor
+from aforo.workflows.fitting import contract_of, run_in_pieces, run_predictor
 from aforo.workflows.parts import Parts
 
 if TYPE_CHECKING:
@@ -42,6 +44,13 @@ def judged_graph(home: Home, name: str, run_key: str = "one") -> bytes:
     chosen = home.manifest("train", name, run_key)["chosen"]
     calibrated = {candidate["name"]: candidate for candidate in home.manifest("calibrate", name, run_key)["candidates"]}
     return home.platform.store.read(calibrated[chosen]["predictor"])
+
+
+def judged(home: Home, name: str) -> GraphPredictor:
+    """Return what the gate judged, both phases of it."""
+    calibrated = CalibrateManifest.model_validate(home.manifest("calibrate", name))
+    small = None if calibrated.small is None else home.platform.store.read(calibrated.small.predictor)
+    return open_predictor(judged_graph(home, name), contract_of(home.use_case(name), calibrated.two_phase), small)
 
 
 def numbers_of(predictions: list[dict[str, Any]]) -> NDArray[np.float64]:
@@ -71,8 +80,10 @@ def test_api_pyfunc_and_graph_give_the_same_answers_bit_for_bit(
     import mlflow
 
     rows, inputs = frozen_rows(trained, name), [column.name for column in trained.use_case(name).inputs]
-    outputs = run_predictor(judged_graph(trained, name), trained.use_case(name), rows)
-    by_graph = np.hstack([outputs[key] for key in (("value", "interval") if "value" in outputs else outputs)])
+    outputs = run_in_pieces(judged(trained, name), rows)
+    by_graph = np.hstack(
+        [outputs[key] for key in (("value", "interval") if "value" in outputs else ("probabilities",))]
+    )
 
     response = served.post(f"/models/{name}/predict", json={"rows": rows.select(inputs).to_dicts()})
     monkeypatch.setenv("AFORO_HOME", str(trained.folder))
@@ -82,7 +93,7 @@ def test_api_pyfunc_and_graph_give_the_same_answers_bit_for_bit(
 
     assert response.status_code == 200, response.text
     assert np.array_equal(numbers_of(response.json()["predictions"]), by_graph)
-    words = ["label", "abstain_reason"]
+    words = ["label", "abstain_reason", "phase"]
     assert np.array_equal(answered.drop(columns=words, errors="ignore").to_numpy(dtype=np.float64), by_graph)
     for word in set(words) & set(answered.columns):
         told = [None if missing else text for text, missing in zip(answered[word], answered[word].isna(), strict=True)]
@@ -173,12 +184,20 @@ def test_one_changed_byte_of_the_input_is_another_snapshot(trained: Home, home: 
 
 def test_digits_are_read_right_in_96_of_100_cases(trained: Home):
     rows = frozen_rows(trained, "digits")
-    outputs = run_predictor(judged_graph(trained, "digits"), trained.use_case("digits"), rows)
+    outputs = run_in_pieces(judged(trained, "digits"), rows)
 
     right = outputs["probabilities"].argmax(axis=1) == rows["digit"].to_numpy()
 
     assert right.mean() >= 0.96
     assert trained.manifest("evaluate", "digits")["metrics"]["candidate"]["accuracy"] == pytest.approx(right.mean())
+
+
+def test_most_digits_are_read_by_a_model_of_a_quarter_of_the_size_without_a_loss(trained: Home):
+    report = json.loads(trained.platform.store.read("runs/digits/one/evaluate/report.json"))["two_phase"]
+
+    assert report["share"]["value"] >= 0.6
+    assert report["lost"]["value"] <= 0.002
+    assert report["small_bytes"] <= report["full_bytes"] / 4
 
 
 def test_the_intervals_of_newborn_weights_hold_as_often_as_they_promise(trained: Home):
@@ -249,7 +268,8 @@ def test_the_run_in_mlflow_has_what_a_data_scientist_looks_for(trained: Home, na
     assert run.data.params["chosen"] == train["chosen"]
     assert run.info.status == "FINISHED"
     nested = [each for each in trained.tracked_runs(name) if each.data.tags.get("mlflow.parentRunId")]
-    assert {each.data.tags["candidate"] for each in nested} == {each["name"] for each in train["candidates"]}
+    small = [train["small"]] if train["small"] else []
+    assert {each.data.tags["candidate"] for each in nested} == {each["name"] for each in train["candidates"] + small}
     assert {each.info.status for each in nested} == {"FINISHED"}
     assert [dataset.dataset.digest for dataset in run.inputs.dataset_inputs] == [train["snapshot_id"][:36]]
     gate = [file.path for file in client.list_artifacts(run.info.run_id, "gate")]
