@@ -6,7 +6,9 @@
 
 One row a request. One core for the service and its shipper, another for the client. Rounds are interleaved: each
 service is measured once in each round, each time in another place. Prints the medians of all rounds, and of the ratios
-to the same round's plain service; where the store is away, to the one that records.
+to the same round's plain service; where the store is away, to the one that records. Beside them is the processor time
+that the service takes for a request, which others on the machine change less; without its shipper, which runs at the
+lowest priority.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from load_client import Exchange, ask, drive, post
 
@@ -46,6 +48,13 @@ serve(ServeOptions(
 """
 
 
+class Measured(NamedTuple):
+    requests_per_s: float
+    p99_s: float
+    processor_s: float
+    """For one request."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--home", type=Path, default=Path(".aforo"), help="home of the embedded default")
@@ -55,21 +64,24 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="JSON file")
     arguments = parser.parse_args()
     os.sched_setaffinity(0, {1})
-    found: dict[str, dict[int, list[tuple[float, float]]]] = {name: {c: [] for c in CONNECTIONS} for name in VARIANTS}
+    found: dict[str, dict[int, list[Measured]]] = {name: {c: [] for c in CONNECTIONS} for name in VARIANTS}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         home = two_versions(arguments.home, arguments.model, Path(folder) / "home")
         for number in range(arguments.rounds):
             for place in range(len(VARIANTS)):
                 name = VARIANTS[(number + place) % len(VARIANTS)]
-                with running(home, name) as port:
+                with running(home, name) as (port, session):
                     requests = exchanges(port, home, arguments.model)
                     begin_trial(port, arguments.model, shadow="shadow" in name)
                     drive(port, requests, connections=32, seconds=0.5)
                     for connections in CONNECTIONS:
+                        before = processor_s(session)
                         load = drive(port, requests, connections=connections, seconds=arguments.seconds)
+                        spent = processor_s(session) - before
                         if load.unexpected:
                             raise RuntimeError(f"{name} answered {load.unexpected[0]}")
-                        found[name][connections].append((load.requests_per_s, load.percentile_s(99)))
+                        each = spent / len(load.latencies_s)
+                        found[name][connections].append(Measured(load.requests_per_s, load.percentile_s(99), each))
             sys.stderr.write(f"round {number + 1} measured; load {os.getloadavg()[0]:.1f}\n")
     report(found, arguments.output)
 
@@ -86,8 +98,8 @@ def two_versions(source: Path, model: str, home: Path) -> Path:
 
 
 @contextlib.contextmanager
-def running(home: Path, name: str) -> Iterator[int]:
-    """Run the service on the first core; its shipper runs there too."""
+def running(home: Path, name: str) -> Iterator[tuple[int, int]]:
+    """Run the service on the first core, where its shipper runs too; give its port and its session."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -113,10 +125,23 @@ def running(home: Path, name: str) -> Iterator[int]:
             if time.monotonic() > end:
                 raise RuntimeError(f"{name} does not answer")
             time.sleep(0.05)
-        yield port
+        yield port, process.pid
     finally:
         os.killpg(process.pid, signal.SIGKILL)  # what is left in the spool is not wanted
         process.wait()
+
+
+def processor_s(session: int) -> float:
+    """Return the processor time of the processes of a session so far, in s, but for the shipper's."""
+    ticks = 0
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[3]) == session and b"aforo.monitoring.shipping" not in (folder / "cmdline").read_bytes():
+                ticks += int(fields[11]) + int(fields[12])
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has ended meanwhile
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def exchanges(port: int, home: Path, model: str) -> list[Exchange]:
@@ -142,25 +167,28 @@ def begin_trial(port: int, model: str, *, shadow: bool) -> None:
         time.sleep(0.5)  # the worker has looked
 
 
-def report(found: dict[str, dict[int, list[tuple[float, float]]]], output: Path | None) -> None:
+def report(found: dict[str, dict[int, list[Measured]]], output: Path | None) -> None:
     """Print medians, and the median of each round's ratio to the service beside it."""
     results: dict[str, dict[str, dict[str, float]]] = {}
     print(
-        "| service | connections | requests/s | p99 ms | beside | requests/s ÷ | p99 ÷ |\n|---|---|---|---|---|---|---|"
+        "| service | connections | requests/s | p99 ms | processor µs | beside | requests/s ÷ | p99 ÷ | processor ÷ |"
     )
+    print("|---|---|---|---|---|---|---|---|---|")
     for name, cases in found.items():
         for connections, measured in cases.items():
             other = "recorded" if name == AWAY else "plain"
-            beside = found[other][connections]
-            figures = {
-                "requests_per_s": statistics.median(rate for rate, _ in measured),
-                "p99_ms": statistics.median(p99 for _, p99 in measured) * 1e3,
-                "rate_ratio": statistics.median(m[0] / p[0] for m, p in zip(measured, beside, strict=True)),
-                "p99_ratio": statistics.median(m[1] / p[1] for m, p in zip(measured, beside, strict=True)),
+            pairs = list(zip(measured, found[other][connections], strict=True))
+            medians = Measured(*(statistics.median(column) for column in zip(*measured, strict=True)))
+            ratios = Measured(*(statistics.median(m[i] / b[i] for m, b in pairs) for i in range(3)))
+            results.setdefault(name, {})[str(connections)] = {
+                **{field: getattr(medians, field) for field in Measured._fields},
+                **{f"{field}_ratio": getattr(ratios, field) for field in Measured._fields},
             }
-            results.setdefault(name, {})[str(connections)] = figures
-            rate, p99, rates, p99s = figures.values()
-            print(f"| {name} | {connections} | {rate:,.0f} | {p99:.2f} | {other} | {rates:.3f} | {p99s:.3f} |")
+            print(
+                f"| {name} | {connections} | {medians.requests_per_s:,.0f} | {medians.p99_s * 1e3:.2f} "
+                f"| {medians.processor_s * 1e6:.1f} | {other} | {ratios.requests_per_s:.3f} | {ratios.p99_s:.3f} "
+                f"| {ratios.processor_s:.3f} |"
+            )
     if output is not None:
         output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
