@@ -88,8 +88,9 @@ class _Column:
         if self._maximum is None or high > self._maximum:
             self._maximum = high
         if self.dtype.is_numeric() or self.dtype == pl.Boolean:
-            # In float64: a sum of large integers would overflow.
-            self._sum += float(values.cast(pl.Float64).sum())
+            # In float64: a sum of large integers would overflow. In one piece: the sum of fractions depends on pieces.
+            whole = values.rechunk() if values.dtype.is_float() else values
+            self._sum += float(whole.cast(pl.Float64).sum())
 
     def _count(self, values: pl.Series) -> pl.Series | None:
         """Count the values, and return those that occur; ``None``, and no more counts, if they are too many."""

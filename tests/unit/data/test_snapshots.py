@@ -118,6 +118,21 @@ def test_parts_have_the_same_rows_however_they_come(tmp_path: Path) -> None:
     assert digests[0] == digests[1] == digests[2]
 
 
+def test_neither_the_bytes_nor_the_figures_depend_on_the_pieces_that_rows_come_in(tmp_path: Path) -> None:
+    number = pl.int_range(10_000, eager=True)
+    rows = pl.DataFrame({"x": (number * 0.1).sin(), "text": "t" + (number % 7).cast(pl.String), "whole": number})
+    rows = rows.with_columns(pl.when(pl.col("whole") > 9_000).then(None).otherwise(pl.col("text")).alias("text"))
+    found = []
+    for size in (10_000, 1_024, 333):
+        with PartWriter(tmp_path / str(size), dict(rows.schema), 4_096) as writer:
+            for piece in rows.iter_slices(size):
+                writer.write(piece.filter(pl.lit(True)))
+            parts = [(part.rows, part.sha256) for part in writer.close()]
+        found.append((parts, writer.statistics.columns()))
+
+    assert found[0] == found[1] == found[2]
+
+
 def test_wide_tables_have_fewer_rows_a_part() -> None:
     assert rows_per_part(1) == 1 << 20
     assert rows_per_part(64) == 1 << 18
