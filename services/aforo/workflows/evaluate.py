@@ -7,110 +7,45 @@ import logging
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from aforo.contracts.explanation import Background
-from aforo.contracts.prediction import PHASES, LabelSets, Lineage, PredictionContract
+from aforo.contracts.prediction import LabelSets, Lineage, PredictionContract
 from aforo.contracts.run import (
     CalibrateManifest,
-    CandidateSummary,
     EvaluateManifest,
-    PhaseChoice,
     RunKey,
     SplitManifest,
     TrainManifest,
     ValidateManifest,
 )
-from aforo.errors import DataError
 from aforo.evaluation import Answers, GateReport, judge
 from aforo.evaluation.abstention import Abstention, abstention
 from aforo.evaluation.explained import explain_rows
 from aforo.evaluation.fairness import Representation
 from aforo.evaluation.report import ModelCard, render
 from aforo.evaluation.subject import Subject
-from aforo.evaluation.two_phase import FULL, SMALL, TwoPhases, combined
-from aforo.export.compile import compile_small
+from aforo.evaluation.two_phase import SMALL, TwoPhases
 from aforo.export.explanations import Explainer
-from aforo.export.inference import GraphPredictor
-from aforo.export.two_phase import open_predictor
 from aforo.registry.bundle import BACKGROUND, REPORT, REPORT_PAGE, read_bundle, write_bundle
 from aforo.registry.registration import register_version
 from aforo.registry.tracking import TrackedRun
 from aforo.registry.versions import RegisteredVersion
 from aforo.use_case import UseCase
 from aforo.workflows.background import choose_background
-from aforo.workflows.fitting import contract_of, groups_of, run_in_pieces, run_predictor, run_scores
+from aforo.workflows.figures import note, record
+from aforo.workflows.fitting import groups_of, run_in_pieces
 from aforo.workflows.freshness import ingredients
 from aforo.workflows.golden import choose_golden_rows
+from aforo.workflows.measuring import Judged, Measured, all_trained, measure
 from aforo.workflows.parts import Parts
-from aforo.workflows.pictures import pictures_of
 from aforo.workflows.provenance import code_commit, inputs_of
 from aforo.workflows.validate import REPRESENTATION
 from aforo.workflows.wiring import Platform
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What all predictors of a run say about the test part.
-
-    Attributes
-    ----------
-    calibrated, uncalibrated
-        Per candidate; the small model of two phases too.
-    served, served_uncalibrated
-        Of what is registered: the chosen candidate, together with the small model if there are two phases.
-    champion
-        Of the present champion on the same rows, ``None`` if there is none.
-    by_small
-        Which rows the small model answers, shape (N,); ``None`` without two phases.
-    """
-
-    table: pl.DataFrame
-    calibrated: dict[str, Answers]
-    uncalibrated: dict[str, Answers]
-    served: Answers
-    served_uncalibrated: Answers
-    champion: Answers | None
-    by_small: NDArray[np.bool_] | None
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What is judged, and registered: graphs and contract as they are served."""
-
-    contract: PredictionContract
-    graph: bytes
-    small: bytes | None
-    choice: PhaseChoice | None
-    sets: LabelSets | None
-
-    @classmethod
-    def of(cls, use_case: UseCase, trained: TrainManifest, calibrated: CalibrateManifest, platform: Platform) -> Judged:
-        chosen = next(candidate for candidate in calibrated.candidates if candidate.name == trained.chosen)
-        return cls(
-            contract=contract_of(use_case, calibrated.two_phase),
-            graph=platform.runs.read_bytes(chosen.predictor),
-            small=None if calibrated.small is None else platform.runs.read_bytes(calibrated.small.predictor),
-            choice=calibrated.two_phase,
-            sets=chosen.sets if calibrated.two_phase is None else calibrated.two_phase.sets,
-        )
-
-    def under(self, contract: PredictionContract) -> Judged:
-        """Return the same under the contract that is registered; the small graph says in itself what it means."""
-        small = None if self.small is None else compile_small(self.small, contract)
-        return replace(self, contract=contract, small=small)
-
-    @cached_property
-    def predictor(self) -> GraphPredictor:
-        return open_predictor(self.graph, self.contract, self.small)
 
 
 def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> EvaluateManifest:
@@ -133,7 +68,7 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> EvaluateManif
         return done
     parts = Parts.load(split, platform)
     judged = Judged.of(use_case, trained, calibrated, platform)
-    measured = _measure(use_case, trained, calibrated, judged, parts, champion, platform)
+    measured = measure(use_case, trained, calibrated, judged, parts, champion, platform)
     background = choose_background(judged.predictor, parts.of("train"), trained.seed)
     abstains = _abstention(use_case, trained, judged, parts, measured)
     judged = judged.under(_contract(judged.contract, abstains))
@@ -141,13 +76,13 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> EvaluateManif
     report = _judge(use_case, trained, judged, background, abstains, measured, calibration, judged.sets)
     tracked = platform.tracker.reopen(trained.mlflow_run_id)
     written = report.to_json()
-    pictures = _record(use_case, trained, measured, report, tracked, platform)
+    pictures = record(use_case, trained, measured, report, tracked, platform)
     lineage = _lineage(use_case, run_key, trained, platform)
     represented = _represented(use_case, run_key, platform)
     page = render(report, _card(use_case, judged.contract, lineage, split, trained, calibrated, represented), pictures)
     tracked.log_file("gate/report.html", page)
     tracked.log_file("gate/report.json", written)
-    tracked.set_tags({"verdict": report.verdict, "mlflow.note.content": _note(use_case, trained, report)})
+    tracked.set_tags({"verdict": report.verdict, "mlflow.note.content": note(use_case, trained, report)})
     key = platform.runs.write_bytes(platform.runs.key(use_case.name, run_key, "evaluate", "report.json"), written)
     platform.runs.write_bytes(platform.runs.key(use_case.name, run_key, "evaluate", "report.html"), page)
     attachments = {REPORT: written, REPORT_PAGE: page, BACKGROUND: background.model_dump_json().encode()}
@@ -181,60 +116,6 @@ def _opponent(use_case: UseCase, run_key: RunKey, platform: Platform) -> str | N
     if champion is not None and judged is not None and champion.version == judged.model_version:
         return judged.champion
     return None if champion is None else champion.version
-
-
-def _measure(
-    use_case: UseCase,
-    trained: TrainManifest,
-    calibrated: CalibrateManifest,
-    judged: Judged,
-    parts: Parts,
-    champion: str | None,
-    platform: Platform,
-) -> Measured:
-    table = parts.of("test")
-    y, contract = use_case.targets(table), use_case.contract
-    output = "value" if contract.task == "regression" else "probabilities"
-    after = {
-        each.name: Answers.of(contract, y, run_predictor(platform.runs.read_bytes(each.predictor), use_case, table))
-        for each in (*calibrated.candidates, *([calibrated.small] if calibrated.small else []))
-    }
-    before = {
-        each.name: Answers.of(contract, y, {output: run_scores(platform.runs.read_bytes(each.scores), use_case, table)})
-        for each in _all_trained(trained)
-    }
-    served, served_uncalibrated, by_small = after[trained.chosen], before[trained.chosen], None
-    if judged.choice is not None:
-        outputs = run_in_pieces(judged.predictor, table)
-        by_small = outputs["phase"][:, 0] == PHASES.index("small")
-        served = Answers.of(judged.contract, y, outputs)
-        served_uncalibrated = combined(served_uncalibrated, before[SMALL], by_small)
-    return Measured(
-        table=table,
-        calibrated=after,
-        uncalibrated=before,
-        served=served,
-        served_uncalibrated=served_uncalibrated,
-        champion=None if champion is None else _answers_of(champion, use_case, table, platform),
-        by_small=by_small,
-    )
-
-
-def _all_trained(trained: TrainManifest) -> tuple[CandidateSummary, ...]:
-    return (*trained.candidates, *([trained.small] if trained.small else []))
-
-
-def _answers_of(version: str, use_case: UseCase, table: pl.DataFrame, platform: Platform) -> Answers:
-    with tempfile.TemporaryDirectory(prefix="aforo-champion-") as folder:
-        fetched = platform.versions.download(use_case.name, version, Path(folder) / "bundle")
-        bundle = read_bundle(fetched, platform.signing_key)
-        if bundle.contract.task != use_case.task.kind or bundle.contract.classes != use_case.classes:
-            raise DataError(
-                f"{use_case.name}: champion version {version} answers another question "
-                f"({bundle.contract.task} of {list(bundle.contract.classes)})",
-                hint="give the changed question a use case of its own",
-            )
-        return Answers.of(bundle.contract, use_case.targets(table), run_in_pieces(bundle.predictor, table))
 
 
 def _abstention(
@@ -331,55 +212,6 @@ def _two_phases(use_case: UseCase, trained: TrainManifest, judged: Judged, measu
     )
 
 
-def _record(
-    use_case: UseCase,
-    trained: TrainManifest,
-    measured: Measured,
-    report: GateReport,
-    tracked: TrackedRun,
-    platform: Platform,
-) -> dict[str, bytes]:
-    """Put figures and pictures where a data scientist looks for them: on the run, and on that of each candidate.
-
-    Returns the pictures of what is registered.
-    """
-    names = {"candidate": trained.chosen, "baseline": use_case.baseline}
-    if measured.by_small is not None:
-        names = {FULL: trained.chosen, "baseline": use_case.baseline}
-    for predictor, figures in report.metrics.items():
-        values = {f"test.{metric}": interval.value for metric, interval in figures.items()}
-        if predictor == "candidate":
-            bounds = {f"test.{m}.{end}": getattr(i, end) for m, i in figures.items() for end in ("lower", "upper")}
-            tracked.log_metrics({**values, **bounds})
-        else:
-            tracked.log_metrics({f"{predictor}.{name}": value for name, value in values.items()})
-        for candidate in _all_trained(trained):
-            if candidate.name == names.get(predictor, predictor):
-                platform.tracker.reopen(candidate.mlflow_run_id).log_metrics(values)
-    for candidate in _all_trained(trained):
-        nested = platform.tracker.reopen(candidate.mlflow_run_id)
-        before, after = measured.uncalibrated[candidate.name], measured.calibrated[candidate.name]
-        for name, picture in pictures_of(use_case, before, after).items():
-            nested.log_file(f"plots/{name}.png", picture)
-        nested.finish()
-    pictures = pictures_of(use_case, measured.served_uncalibrated, measured.served)
-    for name, picture in pictures.items():
-        tracked.log_file(f"plots/{name}.png", picture)
-    if report.two_phase is not None:
-        found = report.two_phase
-        tracked.log_metrics({f"two_phase.share.{end}": value for end, value in found.share})
-        tracked.log_metrics({f"two_phase.lost.{end}": value for end, value in found.lost})
-        tracked.log_metrics({"two_phase.size_share": found.small_bytes / found.full_bytes})
-        tracked.log_params({"two_phase.confidence": found.confidence})
-    return pictures
-
-
-def _note(use_case: UseCase, trained: TrainManifest, report: GateReport) -> str:
-    """Return what MLflow shows above a run."""
-    reasons = "\n".join(f"- {reason}" for reason in report.reasons)
-    return f"{use_case.title}\n\nChosen: `{trained.chosen}`. The gate's verdict: **{report.verdict}**\n\n{reasons}"
-
-
 def _lineage(use_case: UseCase, run_key: RunKey, trained: TrainManifest, platform: Platform) -> Lineage:
     made_from = ingredients(use_case, trained.snapshot_id, trained.seed)
     made_from.pop("seed")
@@ -419,7 +251,7 @@ def _card(
         contract=contract,
         lineage=lineage,
         parts=split.parts,
-        trained=_all_trained(trained),
+        trained=all_trained(trained),
         calibrated=(*calibrated.candidates, *([calibrated.small] if calibrated.small else [])),
         representation=representation,
     )
