@@ -76,6 +76,7 @@ class GateSpec(Specification):
         """Return the names under which the rules that are asked may fail."""
         own = ("behaviour", "ask", "fair")
         asked = [name for name in type(self).model_fields if name not in own and getattr(self, name)]
+        asked += ["abstention", "two_phase_loss", "two_phase_share"]  # of other sections of the use case
         if self.calibrated:
             asked += ["calibration_does_no_harm", "sets_cover"]
         if self.fair:

@@ -162,8 +162,8 @@ class Direction(BehaviourRule):
             return RuleOutcome.unmeasured(self.title, why)
         wrong = effect.upper if self.never == "rises" else -effect.lower
         why = self.said(
-            f"With {self._path(finding)} the output changes by {effect} on average over {finding.rows:,} rows, and "
-            f"must not be one that {self.never}; single rows do so in {finding.violating_share:.2%}"
+            f"With {self._path(finding)} the output changes by {effect} on average over {finding.rows:,} rows; "
+            f"it is never to be one that {self.never}, as single rows do in {finding.violating_share:.2%}"
         )
         return RuleOutcome.at_most(self.title, wrong, self.tolerance, why)
 
