@@ -323,7 +323,7 @@ def test_a_model_or_version_that_does_not_exist_is_answered_with_what_there_is(
 ) -> None:
     pl.DataFrame({"a": [1]}).write_parquet(tmp_path / "a.parquet")
 
-    with pytest.raises(ModelNotFound, match="there are: breast_cancer, digits, newborn_weight"):
+    with pytest.raises(ModelNotFound, match="there are: arrest, breast_cancer, digits, newborn_weight"):
         predict(tmp_path / "a.parquet", model="newborn_size")
     with pytest.raises(ModelNotFound, match="champion"):
         predict(tmp_path / "a.parquet", version="97")

@@ -182,8 +182,11 @@ def test_service_batch_and_training_code_agree_on_recorded_rows(
 
     report = parity.run(trained.use_case(model), "champion", trained.platform, rows=50, until=DAY)
 
+    # What the small model of two phases answered was not fitted by the candidate's training code.
+    full = min(50, sum(each.get("phase", "full") == "full" for each in predictions))
+    assert full > 10
     assert report.holds
-    assert (report.rows, report.batch.identical, report.batch.largest_difference) == (50, 50, 0.0)
+    assert (report.rows, report.batch.identical, report.batch.largest_difference) == (full, full, 0.0)
     assert report.training.largest_difference <= report.tolerance == 1e-6
 
 

@@ -53,7 +53,7 @@ class ParityReport(Specification):
     Attributes
     ----------
     rows
-        The last recorded rows that the version answered itself.
+        The last recorded rows that the version answered itself; of one with two phases, those of its full model.
     batch
         Runs the same graph: has to be identical to the bit.
     training
