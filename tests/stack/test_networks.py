@@ -61,7 +61,7 @@ def test_published_ports_are_bound_to_this_machine_alone(platform: Platform) -> 
     assert {binding["HostIp"] for group in bindings for binding in group or ()} == {"127.0.0.1"}
 
 
-@pytest.mark.parametrize("target", [("postgres", 5432), ("airflow-scheduler", 8793), ("metrics", 9102)])
+@pytest.mark.parametrize("target", [("airflow-scheduler", 8793), ("airflow-triggerer", 8794), ("metrics", 9102)])
 def test_the_prediction_api_cannot_reach_the_inner_network(platform: Platform, target: tuple[str, int]) -> None:
     program = (
         "import socket, sys\n"
@@ -70,6 +70,18 @@ def test_the_prediction_api_cannot_reach_the_inner_network(platform: Platform, t
     )
     said = platform.compose("exec", "-T", "prediction-api", "python", "-c", program, target[0], str(target[1]))
     assert said.strip() == "unreachable"
+
+
+@pytest.mark.parametrize("database", ["events", "aforo", "mlflow", "airflow", "postgres"])
+def test_of_all_databases_the_prediction_api_reaches_the_one_of_events_alone(platform: Platform, database: str) -> None:
+    program = (
+        "import psycopg2, sys\n"
+        "where = f'host=postgres user=events dbname={sys.argv[1]} passfile=/run/secrets/postgres_events'\n"
+        "try: psycopg2.connect(where); print('connected')\n"
+        "except psycopg2.OperationalError as error: print(error)"
+    )
+    said = platform.compose("exec", "-T", "prediction-api", "python", "-c", program, database)
+    assert said.strip() == "connected" if database == "events" else "pg_hba.conf rejects" in said
 
 
 def test_the_inner_network_does_not_lead_out(platform: Platform) -> None:
