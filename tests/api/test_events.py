@@ -106,7 +106,7 @@ def told(shared):
     registry.add(name, "1", windows=(DEPARTURES,))
     registry.point(name, champion="1")
     with service.client(headers={"x-model": name}) as client:
-        service.wait_until(lambda _: client.get(f"/models/{name}/versions/1").status_code == 200)
+        service.wait_until(lambda _: "champion" in client.get(f"/models/{name}").json().get("live", ()))
         yield client
 
 

@@ -59,7 +59,7 @@ class AirflowHome:
                 yield process
             finally:
                 if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGTERM)
+                    os.killpg(process.pid, signal.SIGKILL)
 
     @property
     def environment(self) -> dict[str, str]:

@@ -258,7 +258,7 @@ def served(trained: Home, serve: Callable[..., httpx.Client]) -> httpx.Client:
     return serve(trained)
 
 
-def _wait_until_it_answers(client: httpx.Client, path: str, log: Path, timeout_s: float = 60) -> None:
+def _wait_until_it_answers(client: httpx.Client, path: str, log: Path, timeout_s: float = 240) -> None:
     end = time.monotonic() + timeout_s
     while client.get(path).status_code != 200:
         assert time.monotonic() < end, f"{path} never answered:\n{log.read_text()}"
