@@ -101,12 +101,12 @@ def abstention(
     validation_groups, groups
         Which rows of either part belong together; ``None`` if they are independent.
     """
-    bound = _bound(asked, validation, _clusters(validation, validation_groups), spec.confidence)
+    bound = _bound(asked, validation, Clusters.of_rows(len(validation), validation_groups), spec.confidence)
     chosen, found = _answered(validation, bound), _answered(test, bound)
-    clusters = _clusters(test, groups)
+    clusters = Clusters.of_rows(len(test), groups)
     statistics = {"coverage": of_mean(found, clusters)}
     if test.task != "regression":
-        statistics["risk"] = of_sums(np.column_stack([_wrong(test) * found, found]), clusters, _ratio)
+        statistics["risk"] = of_sums(np.column_stack([test.mistakes * found, found]), clusters, _ratio)
     drawn = figures(statistics, clusters, spec, seed)
     risk = drawn.get("risk", np.array([np.nan]))
     return Abstention(
@@ -116,7 +116,7 @@ def abstention(
         validation_rows=len(validation),
         validation_coverage=float(chosen.mean()),
         validation_risk=(
-            float(_wrong(validation)[chosen > 0].mean()) if validation.task != "regression" and chosen.any() else None
+            float(validation.mistakes[chosen > 0].mean()) if validation.task != "regression" and chosen.any() else None
         ),
         coverage=interval(drawn["coverage"], spec.confidence, name="the share of answered rows"),
         risk=interval(risk, spec.confidence, name="the risk of answered rows") if is_defined(risk) else None,
@@ -186,19 +186,11 @@ def _answered(answers: Answers, bound: float) -> Floats:
     return np.asarray(answers.probabilities.max(axis=1) >= bound, dtype=np.float64)
 
 
-def _wrong(answers: Answers) -> Floats:
-    return np.asarray(answers.labels != answers.y, dtype=np.float64)
-
-
 def _ratio(sums_RD: Floats) -> Floats:
     """Return the first sum over the second; NaN where that is 0."""
     share = np.full(len(sums_RD), np.nan)
     np.divide(sums_RD[:, 0], sums_RD[:, 1], out=share, where=sums_RD[:, 1] > 0)
     return share
-
-
-def _clusters(answers: Answers, groups: NDArray[np.generic] | None) -> Clusters:
-    return Clusters.single_rows(len(answers)) if groups is None else Clusters.of(groups)
 
 
 def _percent(found: Interval) -> str:

@@ -109,6 +109,11 @@ class Answers:
             return (self.probabilities[:, 1] >= self.threshold).astype(np.int64)
         return np.asarray(self.probabilities.argmax(axis=1), dtype=np.int64)
 
+    @property
+    def mistakes(self) -> Floats:
+        """1 for each row whose class is answered wrongly, 0 for the others, shape (N,)."""
+        return np.asarray(self.labels != self.y, dtype=np.float64)
+
 
 def _refuse_unless(output: Floats, shape: tuple[int, ...], name: str) -> None:
     if output.shape != shape:

@@ -39,6 +39,11 @@ class Clusters:
         """Return one cluster a row, for rows that are independent."""
         return cls(np.arange(rows, dtype=np.int64), rows)
 
+    @classmethod
+    def of_rows(cls, rows: int, groups: Sequence[Any] | NDArray[Any] | None) -> Self:
+        """Return the clusters of ``groups``, shape (N,); one a row where there are none."""
+        return cls.single_rows(rows) if groups is None else cls.of(groups)
+
     def sums(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the sum of ``values``, shape (N,) or (N, D), within each cluster: shape (G, D)."""
         columns = values.reshape(len(self.codes), -1)

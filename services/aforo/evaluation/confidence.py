@@ -100,7 +100,7 @@ def risk_coverage(
             "a regression has no labels that could be wrong", hint="ask for its interval's coverage instead"
         )
     sure = answers.probabilities.max(axis=1)
-    wrong = (answers.labels != answers.y).astype(np.float64)
+    wrong = answers.mistakes
     order = np.argsort(-sure, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(sure[order])), len(sure) - 1)
     risks = np.cumsum(wrong[order])[ends] / (ends + 1)

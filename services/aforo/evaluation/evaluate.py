@@ -132,7 +132,7 @@ def compare(
     for name, answers in predictors.items():
         if answers.task != first.task or not np.array_equal(answers.y, first.y):
             raise DataError(f"predictor {name!r} does not answer the same rows as {next(iter(predictors))!r}")
-    clusters = Clusters.single_rows(len(first)) if groups is None else Clusters.of(groups)
+    clusters = Clusters.of_rows(len(first), groups)
     if len(clusters.codes) != len(first):
         raise DataError(f"there are {len(clusters.codes)} group values for {len(first)} rows")
     metrics = metrics_for(first.task, bins=spec.ece_bins)

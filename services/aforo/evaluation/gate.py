@@ -196,6 +196,7 @@ def judge(
             raise UseCaseError(f"{use_case}: a predictor is called {name!r}, which the gate uses itself; rename it")
         predictors[name] = answers
     measured = compare(predictors, evaluation, groups=groups, seed=seed)
+    clusters = Clusters.of_rows(len(candidate), groups)
     primary = evaluation.primary_for(candidate.task)
     rules = []
     if gate.enough_test_rows is not None:
@@ -215,7 +216,6 @@ def judge(
         raise ValueError(f"{use_case}: the gate asks about raw rows, and there is no predictor to ask")
     risk = None
     if candidate.task != "regression":
-        clusters = Clusters.single_rows(len(candidate)) if groups is None else Clusters.of(groups)
         max_risk = None if gate.sure_answers is None else gate.sure_answers.max_risk
         risk = risk_coverage(candidate, clusters, max_risk=max_risk, confidence=evaluation.bootstrap.confidence)
         if gate.sure_answers is not None:
@@ -224,9 +224,7 @@ def judge(
         rules.append(keeps_its_word(abstention))
     phases = None
     if two_phase is not None:
-        phases = find(
-            two_phase, measured, Clusters.single_rows(len(candidate)) if groups is None else Clusters.of(groups)
-        )
+        phases = find(two_phase, measured, clusters)
         rules.extend(outcomes(phases, measured.metrics[phases.metric].title))
     failed = [rule for rule in rules if not rule.passed]
     return GateReport(

@@ -58,7 +58,7 @@ class Subject:
     @property
     def clusters(self) -> Clusters:
         """Which of the rows are drawn together by a bootstrap."""
-        return Clusters.single_rows(len(self)) if self.groups is None else Clusters.of(self.groups)
+        return Clusters.of_rows(len(self), self.groups)
 
     @property
     def reads(self) -> tuple[str, ...]:

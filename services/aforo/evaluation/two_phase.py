@@ -171,27 +171,14 @@ def outcomes(found: TwoPhaseFinding, title: str) -> list[RuleOutcome]:
     """Report whether the small model answers enough rows, and whether it is proven to lose too much by it."""
     harmless = found.lost.lower <= found.max_loss
     finding = "a larger loss is not proven" if harmless else "and chance does not explain it"
+    lost = (
+        f"{title}: two phases lose {found.lost} against the full model alone; {found.max_loss:g} is allowed, {finding}."
+    )
+    answered = (
+        f"The small model ({found.small_bytes:,} of {found.full_bytes:,} bytes) answers "
+        f"{found.share.value:.1%} of the rows; {found.min_share:.0%} are asked for."
+    )
     return [
-        RuleOutcome(
-            name="two_phase_loss",
-            passed=harmless,
-            figure=found.lost.lower,
-            bound=found.max_loss,
-            margin=found.max_loss - found.lost.lower,
-            why=(
-                f"{title}: two phases lose {found.lost} against the full model alone; "
-                f"{found.max_loss:g} is allowed, {finding}."
-            ),
-        ),
-        RuleOutcome(
-            name="two_phase_share",
-            passed=found.share.value >= found.min_share,
-            figure=found.share.value,
-            bound=found.min_share,
-            margin=found.share.value - found.min_share,
-            why=(
-                f"The small model ({found.small_bytes:,} of {found.full_bytes:,} bytes) answers "
-                f"{found.share.value:.1%} of the rows; {found.min_share:.0%} are asked for."
-            ),
-        ),
+        RuleOutcome.at_most("two_phase_loss", found.lost.lower, found.max_loss, lost),
+        RuleOutcome.at_least("two_phase_share", found.share.value, found.min_share, answered),
     ]

@@ -96,7 +96,7 @@ def represent(
     groups
         Which rows belong together, shape (N,); ``None`` if they are independent.
     """
-    clusters = Clusters.single_rows(len(y)) if groups is None else Clusters.of(groups)
+    clusters = Clusters.of_rows(len(y), groups)
     labels = _labels(contract, y)
     missing = {column.name: table.get_column(column.name).is_null().to_numpy() for column in contract.inputs}
     found = []
