@@ -17,6 +17,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from aforo.monitoring.privacy import ENTITY, hashed
+from aforo.monitoring.records import FORMAT, Record, block, encode
 from aforo.monitoring.spool import Spool, SpoolGauge, SpoolOptions
 from prediction_api.answers import Prediction
 from prediction_api.explaining import Row
@@ -37,17 +38,6 @@ class Answered(Protocol):
     def headers(self) -> Any: ...
 
 
-class _Record(msgspec.Struct, gc=False):
-    request_id: str
-    at: int
-    caller: str
-    entities: list[str] | None
-    role: str
-    phase: str
-    rows: list[Any]
-    predictions: Sequence[Prediction]
-
-
 class Recorder:
     """Records what one worker answers.
 
@@ -66,8 +56,7 @@ class Recorder:
         self._metrics = metrics
         self._spool = Spool(options, self.gauge, self._count_dropped)
         self._series: dict[tuple[str, str], _Series] = {}
-        self._unwritten: dict[_Series, list[bytes]] = {}
-        self._encode = msgspec.json.Encoder().encode
+        self._unwritten: list[_Series] = []
 
     def record(
         self,
@@ -90,25 +79,28 @@ class Recorder:
         given = request.headers.get(b"x-entity-key")
         entities = None if given is None else self._entities(given, len(rows))
         series = self._series.get((served.model, served.version)) or self._begin(served)
-        record = _Record(
+        record = Record(
             request.id,
             time.time_ns() // 1_000,
             request.caller,
             entities,
             role,
             "full",
-            [series.shown(row) for row in rows],
+            rows if series.shown is None else [series.shown(row) for row in rows],
             predictions,
         )
-        self._unwritten.setdefault(series, []).append(self._encode(record))
+        if not series.unwritten:
+            self._unwritten.append(series)
+        series.unwritten.append(encode(record))
 
     def flush(self) -> None:
         """Write the records since the last call, those of one version at once."""
         if not self._unwritten:
             return
-        unwritten, self._unwritten = self._unwritten, {}
-        for series, lines in unwritten.items():
-            self._spool.append(series.name, series.header, b"\n".join((*lines, b"")), records=len(lines))
+        unwritten, self._unwritten = self._unwritten, []
+        for series in unwritten:
+            records, series.unwritten = series.unwritten, []
+            self._spool.append(series.name, series.header, block(records), records=len(records))
 
     def tend(self) -> None:
         """Complete old segments and publish how full the spool is; called about once a second."""
@@ -139,28 +131,24 @@ class Recorder:
 
 
 class _Series:
-    """What the records of one version have in common."""
+    """What the records of one version have in common, and those that are not written yet."""
 
     def __init__(self, served: ServedVersion, key: bytes) -> None:
         columns = served.contract.inputs
         self.name = f"{served.model}@{served.version}"
-        self.header = b'{"format":1,"model":%b,"version":%b,"contract":%b}' % (
+        self.header = b'{"format":%d,"model":%b,"version":%b,"contract":%b}' % (
+            FORMAT,
             msgspec.json.encode(served.model),
             msgspec.json.encode(served.version),
             served.contract.model_dump_json().encode(),
         )
-        aliases = [f"c{i}" for i in range(len(columns))]  # a column may be called `class`
-        struct = msgspec.defstruct(
-            "Row",
-            [(alias, Any) for alias in aliases],
-            rename=dict(zip(aliases, (column.name for column in columns), strict=True)),
-            gc=False,
-        )
-        self.shown: Callable[[Row], Any] = lambda row: struct(*row)
+        self.unwritten: list[bytes] = []
+        self.shown: Callable[[Row], Sequence[Any]] | None = None
+        """Makes of a row what may be recorded of it; ``None`` if that is all of it."""
         private = [(place, column.name) for place, column in enumerate(columns) if column.private]
         if private:
 
-            def without_private_values(row: Row) -> Any:
+            def without_private_values(row: Row) -> Sequence[Any]:
                 values = list(row)
                 for place, name in private:
                     value = values[place]
@@ -168,6 +156,6 @@ class _Series:
                         raise AssertionError(f"{name} is an input, and none of them is a date")
                     if value is not None and value != "":
                         values[place] = hashed(value, name, key)
-                return struct(*values)
+                return values
 
             self.shown = without_private_values

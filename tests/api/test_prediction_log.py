@@ -109,7 +109,7 @@ class Callers:
 
 def wait_until_shipped(service, folder):
     """Wait until nothing is left in the spool; nobody may ask meanwhile."""
-    service.wait_until(lambda _: not list((folder / "spool").glob("*.ndjson")), timeout_s=60)
+    service.wait_until(lambda _: not list((folder / "spool").glob("*.segment")), timeout_s=60)
 
 
 def workers_of(service):
@@ -207,7 +207,7 @@ def test_private_values_and_entity_keys_are_nowhere_on_the_disk(
     log_options["log"]["rotate_s"] = 3  # so that the spool can be looked into before it is shipped
     with run_service(registry, **log_options) as service, service.client() as client:
         client.post("/models/flight_delay/predict", json={"rows": rows}, headers={"X-Entity-Key": "Ada%20Lovelace, 42"})
-        spooled = b"".join(path.read_bytes() for path in (tmp_path / "spool").glob("*.ndjson"))
+        spooled = b"".join(path.read_bytes() for path in (tmp_path / "spool").glob("*.segment"))
         assert b"JFK" in spooled
         wait_until_shipped(service, tmp_path)
     lines = recorded(tmp_path).sort("row").to_dicts()
@@ -259,6 +259,7 @@ def test_beyond_the_disk_budget_requests_are_answered_and_counted(served, run_se
             service.wait_until(lambda _: "predictions are answered and not recorded" in service.log.read_text())
             time.sleep(0.5)
         service.wait_until(lambda client: metric(client, 'aforo_log_dropped_total{reason="budget"}') > 0)
+        service.wait_until(lambda client: metric(client, "aforo_log_spool_bytes") > 0)
         with service.client() as client:
             time.sleep(1.1)  # a worker publishes its gauges once a second
             dropped = metric(client, 'aforo_log_dropped_total{reason="budget"}')

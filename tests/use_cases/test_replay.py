@@ -15,7 +15,8 @@ import pytest
 from aforo.errors import DataError, ModelNotFound, NotReproduced
 from aforo.monitoring.prediction_log import PredictionLog
 from aforo.monitoring.privacy import ENTITY, hashed, log_key
-from aforo.monitoring.segments import read_segment
+from aforo.monitoring.records import Record, block, encode
+from aforo.monitoring.segments import SegmentHeader, read_segment
 from aforo.registry.bundle import read_bundle
 from aforo.workflows import parity
 from aforo.workflows.replay import replay
@@ -23,32 +24,32 @@ from aforo.workflows.replay import replay
 # The service that these tests ask records its answers too, those of today.
 THEN = datetime.now(UTC).replace(hour=7, minute=0, second=0, microsecond=0) - timedelta(days=30)
 DAY = THEN.date()
-Record = Callable[..., None]
+Recorded = Callable[..., None]
 
 
 @pytest.fixture
-def record(trained: Any, tmp_path: Path) -> Iterator[Record]:
+def record(trained: Any, tmp_path: Path) -> Iterator[Recorded]:
     """Write answers of the service into the log, as the service does, for the length of a test."""
     store = trained.platform.store
 
     def write(
         model: str, rows: list[dict[str, Any]], predictions: list[dict[str, Any]], name: str = "a", **changes: Any
     ) -> None:
-        line = {
+        fields = {
             "request_id": f"request-{name}",
             "at": int(THEN.timestamp()) * 10**6,
             "caller": "",
             "entities": None,
             "role": "answer",
             "phase": "full",
-            "rows": rows,
             "predictions": predictions,
         }
         folder = trained.platform.versions.download(model, "1", tmp_path / model)
-        contract = read_bundle(folder, trained.platform.signing_key).contract.model_dump(mode="json")
-        header = {"format": 1, "model": model, "version": "1", "contract": contract}
-        data = b"\n".join(json.dumps(each).encode() for each in (header, line | changes)) + b"\n"
-        PredictionLog(store).add(read_segment(Path(f"{model}@1@{name}.ndjson"), data))
+        contract = read_bundle(folder, trained.platform.signing_key).contract
+        values = [[row[column.name] for column in contract.inputs] for row in rows]
+        header = SegmentHeader(model=model, version="1", contract=contract).model_dump_json().encode()
+        data = header + b"\n" + block([encode(Record(rows=values, **fields | changes))])
+        PredictionLog(store).add(read_segment(Path(f"{model}@1@{name}.segment"), data))
 
     yield write
     for key in tuple(store.list("predictions/log/")):
@@ -74,7 +75,7 @@ def answered(trained: Any, served: httpx.Client) -> Callable[[str, int], tuple[l
 
 @pytest.mark.parametrize("model", ["newborn_weight", "breast_cancer", "digits"])
 def test_what_the_service_answered_is_given_again_to_the_bit(
-    trained: Any, record: Record, answered: Callable[..., Any], model: str
+    trained: Any, record: Recorded, answered: Callable[..., Any], model: str
 ) -> None:
     rows, predictions = answered(model, 200)
     record(model, rows[:120], predictions[:120], "a")
@@ -87,7 +88,7 @@ def test_what_the_service_answered_is_given_again_to_the_bit(
 
 
 def test_what_differs_is_counted_and_the_most_different_is_shown_first(
-    trained: Any, record: Record, answered: Callable[..., Any]
+    trained: Any, record: Recorded, answered: Callable[..., Any]
 ) -> None:
     rows, predictions = answered("breast_cancer", 10)
     labels = list(predictions[0]["probabilities"])
@@ -106,7 +107,7 @@ def test_what_differs_is_counted_and_the_most_different_is_shown_first(
 
 
 def test_a_value_outside_the_recorded_interval_is_a_change(
-    trained: Any, record: Record, answered: Callable[..., Any]
+    trained: Any, record: Recorded, answered: Callable[..., Any]
 ) -> None:
     rows, predictions = answered("newborn_weight", 3)
     for place, shift in ((0, 0.001), (1, 100.0)):
@@ -122,7 +123,7 @@ def test_a_value_outside_the_recorded_interval_is_a_change(
 
 
 def test_rows_that_the_version_does_not_allow_are_counted_with_an_example(
-    trained: Any, record: Record, answered: Callable[..., Any]
+    trained: Any, record: Recorded, answered: Callable[..., Any]
 ) -> None:
     rows, predictions = answered("newborn_weight", 3)
     rows[1] = {**rows[1], "weeks": -5}
@@ -136,7 +137,7 @@ def test_rows_that_the_version_does_not_allow_are_counted_with_an_example(
 
 
 def test_shadows_other_days_and_other_versions_are_left_out(
-    trained: Any, record: Record, answered: Callable[..., Any]
+    trained: Any, record: Recorded, answered: Callable[..., Any]
 ) -> None:
     rows, predictions = answered("newborn_weight", 4)
     record("newborn_weight", rows, predictions, "answer")
@@ -158,7 +159,7 @@ def test_a_version_that_does_not_exist_is_refused(trained: Any) -> None:
         replay("newborn_weight", "99", trained.platform)
 
 
-def test_the_command_reports_as_text_and_as_json(trained: Any, record: Record, answered: Callable[..., Any]) -> None:
+def test_the_command_reports_as_text_and_as_json(trained: Any, record: Recorded, answered: Callable[..., Any]) -> None:
     rows, predictions = answered("newborn_weight", 4)
     predictions[2] = {**predictions[2], "value": 1_000.0}
     record("newborn_weight", rows, predictions)
@@ -174,7 +175,7 @@ def test_the_command_reports_as_text_and_as_json(trained: Any, record: Record, a
 
 @pytest.mark.parametrize("model", ["newborn_weight", "breast_cancer", "digits"])
 def test_service_batch_and_training_code_agree_on_recorded_rows(
-    trained: Any, record: Record, answered: Callable[..., Any], model: str
+    trained: Any, record: Recorded, answered: Callable[..., Any], model: str
 ) -> None:
     rows, predictions = answered(model, 60)
     record(model, rows[:20], predictions[:20], "a")
@@ -191,7 +192,7 @@ def test_service_batch_and_training_code_agree_on_recorded_rows(
 
 
 def test_an_answer_that_is_not_the_models_breaks_parity_and_is_named(
-    trained: Any, record: Record, answered: Callable[..., Any]
+    trained: Any, record: Recorded, answered: Callable[..., Any]
 ) -> None:
     rows, predictions = answered("newborn_weight", 5)
     predictions[2] = {**predictions[2], "value": predictions[2]["value"] + 1e-5}
@@ -209,7 +210,7 @@ def test_an_answer_that_is_not_the_models_breaks_parity_and_is_named(
 
 
 def test_parity_needs_recorded_answers_and_training_code_that_makes_the_same_model(
-    trained: Any, record: Record, answered: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    trained: Any, record: Recorded, answered: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ask(until: date) -> parity.ParityReport:
         return parity.run(trained.use_case("newborn_weight"), "1", trained.platform, rows=10, until=until)
@@ -224,7 +225,7 @@ def test_parity_needs_recorded_answers_and_training_code_that_makes_the_same_mod
 
 
 def test_forgetting_by_the_command_removes_the_entity(
-    trained: Any, record: Record, answered: Callable[..., Any]
+    trained: Any, record: Recorded, answered: Callable[..., Any]
 ) -> None:
     rows, predictions = answered("newborn_weight", 2)
     digest = hashed("4711", ENTITY, log_key(trained.platform.signing_key))

@@ -1,10 +1,9 @@
-"""The form of a segment: what its header and its lines say, and the table that they become.
+"""The form of a segment: what its header and its records say, and the table that they become.
 
 ::
 
-    {"format": 1, "model": "flight_delay", "version": "7", "contract": {...}}
-    {"request_id": "...", "at": 1795243368696849, "caller": "web shop", "entities": null, "role": "answer",
-     "phase": "full", "rows": [{"origin": "JFK", ...}], "predictions": [{"label": "late", ...}]}
+    {"format": 2, "model": "flight_delay", "version": "7", "contract": {...}}
+    blocks of records, see :mod:`aforo.monitoring.records`
 
 The table has one row a predicted row:
 
@@ -39,15 +38,16 @@ from aforo.contracts.prediction import PredictionContract
 from aforo.contracts.specification import Specification
 from aforo.contracts.table import ColumnContract
 from aforo.errors import DataError
+from aforo.monitoring.records import FORMAT, Record, read_blocks
 
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _VERSION = re.compile(r"[0-9]{1,18}")
 
 
 class SegmentHeader(Specification):
-    """First line of a segment; all of its lines are predictions of this version."""
+    """First line of a segment; all of its records are predictions of this version."""
 
-    format: int = 1
+    format: int = FORMAT
     model: str
     version: str
     contract: PredictionContract
@@ -73,7 +73,7 @@ class Segment:
 def read_segment(path: Path, data: bytes) -> Segment:
     """Return the segment in ``data``, the bytes of the file at ``path``.
 
-    A last line that is cut off was never acknowledged, and is left out.
+    A last block that is cut off was never acknowledged, and is left out.
 
     Raises
     ------
@@ -83,14 +83,16 @@ def read_segment(path: Path, data: bytes) -> Segment:
     head, _, body = data.partition(b"\n")
     try:
         header = SegmentHeader.model_validate_json(head)
-        if header.format != 1 or not _MODEL.fullmatch(header.model) or not _VERSION.fullmatch(header.version):
-            raise DataError(f"{path.name}: its header is not one that this version of aforo writes")
-        lines = body[: body.rfind(b"\n") + 1]
-        table = _table(lines, header) if lines else empty_table(header.contract)
+        if header.format != FORMAT or not _MODEL.fullmatch(header.model) or not _VERSION.fullmatch(header.version):
+            raise DataError("its header is not one that this version of aforo writes")
+        records = read_blocks(body)
+        table = _table(records, header) if records else empty_table(header.contract)
     except ValidationError as error:
         raise DataError(f"{path.name}: its header is not that of a segment: {error.errors()[0]['msg']}") from error
-    except pl.exceptions.PolarsError as error:
-        raise DataError(f"{path.name}: its lines are not those of its contract: {error}") from error
+    except (TypeError, pl.exceptions.PolarsError) as error:
+        raise DataError(f"{path.name}: its records are not those of its contract: {error}") from error
+    except DataError as error:
+        raise DataError(f"{path.name}: {error.message}") from error
     return Segment(path.name.removesuffix(path.suffix), header, table)
 
 
@@ -111,68 +113,78 @@ def table_schema(contract: PredictionContract) -> dict[str, pl.DataType]:
         "version": pl.String(),
         "role": pl.String(),
         "phase": pl.String(),
-        "features": pl.Struct({column.name: _type(column, stored=True) for column in contract.inputs}),
+        "features": pl.Struct({column.name: _type(column) for column in contract.inputs}),
         "outputs": pl.Struct(_outputs(contract)),
     }
 
 
-def _table(lines: bytes, header: SegmentHeader) -> pl.DataFrame:
+def _table(records: list[Record], header: SegmentHeader) -> pl.DataFrame:
     contract = header.contract
-    features = pl.Struct({column.name: _type(column, stored=False) for column in contract.inputs})
-    table = pl.read_ndjson(
-        lines,
-        schema={
-            "request_id": pl.String(),
-            "at": pl.Int64(),
-            "caller": pl.String(),
-            "entities": pl.List(pl.String()),
-            "role": pl.String(),
-            "phase": pl.String(),
-            "rows": pl.List(features),
-            "predictions": pl.List(pl.Struct(_outputs(contract))),
-        },
+    rows = [row for record in records for row in record.rows]
+    for record in records:
+        if len(record.rows) != len(record.predictions):
+            raise DataError(f"request {record.request_id!r} has {len(record.predictions)} predictions for its rows")
+    if any(len(row) != len(contract.inputs) for row in rows):
+        raise DataError(f"its records are not those of its contract: a row has not {len(contract.inputs)} values")
+    predictions = [prediction for record in records for prediction in record.predictions]
+    requests = pl.DataFrame(
+        {
+            "request_id": [record.request_id for record in records],
+            "rows": [len(record.rows) for record in records],
+            "at": [record.at for record in records],
+            "caller": [record.caller for record in records],
+            "entities": pl.Series([record.entities for record in records], dtype=pl.List(pl.String)),
+            "role": [record.role for record in records],
+            "phase": [record.phase for record in records],
+        }
     )
-    needed = ("request_id", "at", "caller", "role", "phase", "rows", "predictions")
-    absent = [name for name in needed if table[name].null_count()]
-    if absent:
-        raise DataError(f"a line has no {', '.join(absent)}")
-    rows = table.with_columns(row=pl.int_ranges(pl.col("rows").list.len(), dtype=pl.Int32)).explode(
-        "row", "rows", "predictions"
+    features = pl.struct(
+        _feature(column, values) for column, values in zip(contract.inputs, zip(*rows, strict=True), strict=True)
     )
-    schema = table_schema(contract)
-    return rows.select(
-        "request_id",
-        "row",
-        pl.from_epoch("at", time_unit="us").dt.replace_time_zone("UTC"),
-        "caller",
-        pl.col("entities").list.get(pl.col("row"), null_on_oob=True).alias("entity"),
-        pl.lit(header.model).alias("model"),
-        pl.lit(header.version).alias("version"),
-        "role",
-        _phase(contract),
-        pl.struct(_feature(column) for column in contract.inputs).alias("features"),
-        pl.col("predictions").alias("outputs"),
-    ).cast(pl.Schema(schema))
+    return (
+        requests.with_columns(row=pl.int_ranges("rows", dtype=pl.Int32))
+        .explode("row")
+        .select(
+            "request_id",
+            "row",
+            pl.from_epoch("at", time_unit="us").dt.replace_time_zone("UTC"),
+            "caller",
+            pl.col("entities").list.get(pl.col("row"), null_on_oob=True).alias("entity"),
+            pl.lit(header.model).alias("model"),
+            pl.lit(header.version).alias("version"),
+            "role",
+            "phase",
+            features.alias("features"),
+            pl.Series("outputs", predictions, dtype=pl.Struct(_outputs(contract))),
+        )
+        .with_columns(_phase(contract))
+        .cast(pl.Schema(table_schema(contract)))
+    )
 
 
 def _phase(contract: PredictionContract) -> pl.Expr:
-    """Return which phase spoke: for two phases each prediction says so, else the line does for all of its rows."""
-    return pl.col("predictions").struct.field("phase") if contract.two_phase else pl.col("phase")
+    """Return which phase spoke: for two phases each prediction says so, else the record does for all of its rows."""
+    return pl.col("outputs").struct.field("phase") if contract.two_phase else pl.col("phase")
 
 
-def _feature(column: ColumnContract) -> pl.Expr:
+def _feature(column: ColumnContract, values: tuple[Any, ...]) -> pl.Series:
     """Return the values of a column, with null for a missing one."""
-    value = pl.col("rows").struct.field(column.name)
-    return value.replace({"": None}) if _type(column, stored=True) == pl.String() else value
+    stored = _type(column)
+    if stored == pl.String():
+        return pl.Series(column.name, values, dtype=stored).replace({"": None})
+    if stored == pl.Boolean():
+        return pl.Series(column.name, values, dtype=stored)
+    # Protocols give whole numbers as 10 or 10.0.
+    return pl.Series(column.name, values, dtype=pl.Float64()).fill_nan(None).cast(stored)
 
 
-def _type(column: ColumnContract, *, stored: bool) -> pl.DataType:
-    """Return the column's type in a line, or as stored: protocols give whole numbers as 10 or 10.0."""
+def _type(column: ColumnContract) -> pl.DataType:
+    """Return the column's type; hashes of private values are texts."""
     if column.type == "string" or column.private:
         return pl.String()
     if column.type == "boolean":
         return pl.Boolean()
-    return pl.Int64() if stored and column.type == "integer" else pl.Float64()
+    return pl.Int64() if column.type == "integer" else pl.Float64()
 
 
 def _outputs(contract: PredictionContract) -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 ::
 
-    <folder>/<model>@<version>@<begun>-<id>.ndjson    a segment: a header line, then one line a request
-    <folder>/damaged/                                 segments that could not be read; a person has to look
+    <folder>/<model>@<version>@<begun>-<id>.segment    a segment: a header line, then blocks of records
+    <folder>/damaged/                                  segments that could not be read; a person has to look
 
 One process writes a segment, and holds a lock on it (``flock``) that the kernel releases however that process ends. So
 a segment that can be locked is complete, and nobody has to be asked whether its writer lives.
 
-A line is in the kernel's page cache when :meth:`Spool.append` returns: it survives ``kill -9`` of the process, and
+A block is in the kernel's page cache when :meth:`Spool.append` returns: it survives ``kill -9`` of the process, and
 nothing is waited for. A power cut can cost the last seconds, which is the price of not waiting for the disk.
 
 When the spool is at its budget, or its disk refuses a write, records are not kept: they are counted by reason, the
@@ -37,7 +37,7 @@ from aforo.errors import SettingsError
 
 logger = logging.getLogger(__name__)
 
-SUFFIX = ".ndjson"
+SUFFIX = ".segment"
 DAMAGED = "damaged"
 BUDGET, DISK = "budget", "disk"
 """Why a record is not kept."""
@@ -202,8 +202,8 @@ class Spool:
         self._refused_until = 0.0
         self._trouble: str | None = None
 
-    def append(self, series: str, header: bytes, lines: bytes, *, records: int = 1) -> bool:
-        """Add lines, and return whether they were kept.
+    def append(self, series: str, header: bytes, block: bytes, *, records: int = 1) -> bool:
+        """Add a block of records, and return whether it was kept.
 
         Parameters
         ----------
@@ -211,12 +211,10 @@ class Spool:
             What its segments' names begin with, ``model@version``.
         header
             First line of each of the series' segments, without a newline.
-        lines
-            A JSON object each, with its newline.
         records
-            How many they are. If the disk takes only some of them, all count as dropped.
+            How many are in the block; if it is not kept, all of them count as dropped.
         """
-        if len(lines) + len(header) > self._room_bytes and not self._find_room(len(lines) + len(header)):
+        if len(block) + len(header) > self._room_bytes and not self._find_room(len(block) + len(header)):
             return self._drop(BUDGET, "the spool has reached its budget", records)
         if self._refused_until and time.monotonic() < self._refused_until:
             self._on_dropped(DISK, records)
@@ -225,11 +223,11 @@ class Spool:
         try:
             if segment is None:
                 segment = self._segments[series] = self._begin(series, header)
-            written = os.write(segment.descriptor, lines)
-            if written != len(lines):
+            written = os.write(segment.descriptor, block)
+            if written != len(block):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
-            # What follows half a line could not be read, so the next line gets a segment of its own.
+            # What follows half a block could not be read, so the next block gets a segment of its own.
             self._close(series)
             self._refused_until = time.monotonic() + _RETRY_S
             return self._drop(DISK, f"the spool cannot be written: {error.strerror}", records)

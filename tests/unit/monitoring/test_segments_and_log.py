@@ -1,4 +1,4 @@
-"""From the lines of a segment to the tables of the log: exact, once, and without what is to be forgotten."""
+"""From the records of a segment to the tables of the log: exact, once, and without what is to be forgotten."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from aforo.contracts.table import ColumnContract
 from aforo.errors import DataError, StoreUnavailable
 from aforo.monitoring.prediction_log import PredictionLog
 from aforo.monitoring.privacy import hashed, log_key
+from aforo.monitoring.records import Record, block, encode
 from aforo.monitoring.segments import read_segment, table_schema
 from aforo.monitoring.shipping import Shipper
 
@@ -42,7 +43,7 @@ REGRESSION = PredictionContract(
 )
 ROW = {"origin": "JFK", "distance": 0.1, "seats": 10, "is_holiday": True, "passenger": "ab" * 16}
 MORNING = datetime(2026, 11, 21, 7, 0, 0, 123456, tzinfo=UTC)
-NAME = "flight_delay@7@20261121T070000000000-00c0ffee.ndjson"
+NAME = "flight_delay@7@20261121T070000000000-00c0ffee.segment"
 
 
 def microseconds(moment):
@@ -59,31 +60,32 @@ def prediction(yes=0.25):
     }
 
 
-def line(request_id="r-1", *, at=MORNING, rows=(ROW,), predictions=None, entities=None, **changes):
-    record = {
+def record(request_id="r-1", *, at=MORNING, rows=(ROW,), predictions=None, entities=None, **changes):
+    """Return a block of one record."""
+    fields = {
         "request_id": request_id,
         "at": microseconds(at),
         "caller": "web shop",
         "entities": entities,
         "role": "answer",
         "phase": "full",
-        "rows": list(rows),
+        "rows": [tuple(row.values()) for row in rows],
         "predictions": predictions or [prediction() for _ in rows],
     }
-    return json.dumps(record | changes).encode() + b"\n"
+    return block([encode(Record(**fields | changes))])
 
 
-def data_of(*lines, contract=CONTRACT, version="7"):
-    header = {"format": 1, "model": contract.use_case, "version": version, "contract": contract.model_dump(mode="json")}
-    return json.dumps(header).encode() + b"\n" + b"".join(lines)
+def data_of(*blocks, contract=CONTRACT, version="7"):
+    header = {"format": 2, "model": contract.use_case, "version": version, "contract": contract.model_dump(mode="json")}
+    return json.dumps(header).encode() + b"\n" + b"".join(blocks)
 
 
-def segment_of(*lines, name=NAME, **changes):
-    return read_segment(Path(name), data_of(*lines, **changes))
+def segment_of(*blocks, name=NAME, **changes):
+    return read_segment(Path(name), data_of(*blocks, **changes))
 
 
 def test_each_predicted_row_becomes_a_row():
-    table = segment_of(line("a", rows=[ROW, {**ROW, "origin": "LGA"}]), line("b")).table
+    table = segment_of(record("a", rows=[ROW, {**ROW, "origin": "LGA"}]), record("b")).table
 
     assert table.select("request_id", "row").rows() == [("a", 0), ("a", 1), ("b", 0)]
     assert table["features"].struct.field("origin").to_list() == ["JFK", "LGA", "JFK"]
@@ -102,7 +104,7 @@ def test_two_phases_are_told_row_by_row():
     contract = CONTRACT.model_copy(update={"two_phase": TwoPhase(confidence=0.9)})
     spoke = [{**prediction(), "phase": phase} for phase in ("small", "full", "small")]
 
-    table = segment_of(line(rows=[ROW] * 3, predictions=spoke), contract=contract).table
+    table = segment_of(record(rows=[ROW] * 3, predictions=spoke), contract=contract).table
 
     assert table["phase"].to_list() == ["small", "full", "small"]
     assert table["outputs"].to_list() == spoke
@@ -110,14 +112,14 @@ def test_two_phases_are_told_row_by_row():
 
 
 def test_missing_values_are_null_whichever_way_they_came():
-    table = segment_of(line(rows=[{**ROW, "origin": "", "seats": None}, {**ROW, "origin": None}])).table
+    table = segment_of(record(rows=[{**ROW, "origin": "", "seats": None}, {**ROW, "origin": None}])).table
 
     assert table["features"].struct.field("origin").null_count() == 2
     assert table["features"].struct.field("seats").to_list() == [None, 10]
 
 
 def test_whole_numbers_are_the_same_whether_a_protocol_gave_10_or_10_0():
-    table = segment_of(line(rows=[{**ROW, "seats": 10}, {**ROW, "seats": 10.0}])).table
+    table = segment_of(record(rows=[{**ROW, "seats": 10}, {**ROW, "seats": 10.0}])).table
 
     assert table["features"].struct.field("seats").to_list() == [10, 10]
     assert table["features"].struct.field("seats").dtype == pl.Int64
@@ -129,7 +131,7 @@ def test_every_number_is_in_the_log_bit_for_bit(bits):
     if not numbers:
         return
     table = segment_of(
-        line(rows=[{**ROW, "distance": x} for x in numbers], predictions=[prediction(x) for x in numbers])
+        record(rows=[{**ROW, "distance": x} for x in numbers], predictions=[prediction(x) for x in numbers])
     ).table
 
     features = table["features"].struct.field("distance").to_list()
@@ -140,7 +142,7 @@ def test_every_number_is_in_the_log_bit_for_bit(bits):
 
 def test_a_regression_is_recorded_with_its_interval():
     outputs = {"value": 3.2, "interval": {"lower": 2.9, "upper": 3.5}, "abstained": False, "abstain_reason": None}
-    table = segment_of(line(rows=[{"distance": 1.0}], predictions=[outputs]), contract=REGRESSION).table
+    table = segment_of(record(rows=[{"distance": 1.0}], predictions=[outputs]), contract=REGRESSION).table
 
     assert table["outputs"].to_list() == [outputs]
 
@@ -148,27 +150,37 @@ def test_a_regression_is_recorded_with_its_interval():
 def test_the_bound_that_an_abstaining_version_repeats_is_its_contracts_and_not_stored_with_each_row():
     repeated = {**prediction(), "abstain_below": 0.8}
     abstains = CONTRACT.model_copy(update={"abstain_below": 0.8})
-    segment = segment_of(line(rows=[ROW], predictions=[repeated]), contract=abstains)
+    segment = segment_of(record(rows=[ROW], predictions=[repeated]), contract=abstains)
 
     assert segment.table["outputs"].to_list() == [prediction()]
     assert segment.header.contract.abstain_below == 0.8
 
 
 def test_entities_stand_beside_their_rows_and_are_null_without():
-    table = segment_of(line("a", rows=[ROW, ROW], entities=["e1", "e2"]), line("b")).table
+    table = segment_of(record("a", rows=[ROW, ROW], entities=["e1", "e2"]), record("b")).table
 
     assert table["entity"].to_list() == ["e1", "e2", None]
 
 
-def test_half_a_line_at_the_end_is_left_out():
-    table = segment_of(line("a"), line("b")[:-20]).table
+@pytest.mark.parametrize("kept", [1, 3, 4, 5, 100])
+def test_half_a_block_at_the_end_is_left_out(kept):
+    table = segment_of(record("a"), record("b")[:kept]).table
 
     assert table["request_id"].to_list() == ["a"]
 
 
+def test_records_that_shared_a_write_are_kept_in_order():
+    blocks = [record(name) for name in "abc"]
+    shared = block([each[9:] for each in blocks])  # 4 bytes of length, 1 of sign, 4 of count: see records.py
+
+    assert segment_of(shared, record("d")).table["request_id"].to_list() == ["a", "b", "c", "d"]
+    # 0xdd is array 32 of https://github.com/msgpack/msgpack/blob/master/spec.md, with a big-endian count.
+    assert shared[:9] == (len(shared) - 4).to_bytes(4, "little") + b"\xdd\x00\x00\x00\x03"
+
+
 def test_a_segment_with_a_header_alone_has_no_rows():
     assert segment_of().table.schema == pl.Schema(table_schema(CONTRACT))
-    assert len(segment_of(line()[:-1]).table) == 0
+    assert len(segment_of(record()[:-1]).table) == 0
 
 
 @pytest.mark.parametrize(
@@ -176,13 +188,27 @@ def test_a_segment_with_a_header_alone_has_no_rows():
     [
         (b"", "header"),
         (b'{"format":1}\n', "header"),
-        (data_of(b"{]\n"), "lines are not those"),
-        (data_of(line(rows=[{**ROW, "distance": "far"}])), "lines are not those"),
-        (data_of(line(request_id=None)), "has no request_id"),
-        (data_of(line(rows=[ROW, ROW], predictions=[prediction()])), "lines are not those"),
+        (data_of().replace(b'"format": 2', b'"format": 1'), "header is not one"),
+        (data_of(b"\x09\0\0\0{]"), "block at byte 0 does not hold records: it is no list"),
+        (data_of(record(), b"\x09\0\0\0\xdd\0\0\0\x01\xc0\0\0\0"), r"block at byte \d+ does not hold records"),
+        (data_of(record(rows=[{**ROW, "distance": "far"}])), "records are not those"),
+        (data_of(record(rows=[{**ROW, "more": 1}])), "a row has not 5 values"),
+        (data_of(record(request_id=None)), "does not hold records"),
+        (data_of(record(rows=[ROW, ROW], predictions=[prediction()])), "has 1 predictions for its rows"),
         (data_of(version="../../etc"), "header is not one"),
     ],
-    ids=["empty", "no contract", "not JSON", "wrong type", "no id", "lost prediction", "path in version"],
+    ids=[
+        "empty",
+        "no contract",
+        "earlier format",
+        "no list",
+        "no record",
+        "wrong type",
+        "too many values",
+        "no id",
+        "lost prediction",
+        "path in version",
+    ],
 )
 def test_what_is_not_a_segment_is_refused(data, message):
     with pytest.raises(DataError, match=message):
@@ -209,15 +235,15 @@ def ids(log, model="flight_delay", **bounds):
 
 
 def test_a_segment_added_twice_is_in_the_log_once(log):
-    assert log.add(segment_of(line("a"), line("b"))) == 2
-    assert log.add(segment_of(line("a"), line("b"))) == 0
+    assert log.add(segment_of(record("a"), record("b"))) == 2
+    assert log.add(segment_of(record("a"), record("b"))) == 0
 
     assert ids(log) == ["a", "b"]
 
 
 def test_a_segment_over_midnight_is_found_by_both_days(log):
     late, early = datetime(2026, 11, 20, 23, 59, 59, tzinfo=UTC), datetime(2026, 11, 21, 0, 0, 1, tzinfo=UTC)
-    log.add(segment_of(line("a", at=late), line("b", at=early)))
+    log.add(segment_of(record("a", at=late), record("b", at=early)))
 
     assert ids(log, until=date(2026, 11, 20)) == ["a"]
     assert ids(log, since=date(2026, 11, 21)) == ["b"]
@@ -225,7 +251,7 @@ def test_a_segment_over_midnight_is_found_by_both_days(log):
 
 
 def test_what_is_read_is_what_was_recorded(log):
-    segment = segment_of(line("a", rows=[ROW, {**ROW, "seats": None}], entities=["e1", "e2"]))
+    segment = segment_of(record("a", rows=[ROW, {**ROW, "seats": None}], entities=["e1", "e2"]))
     log.add(segment)
     (table,) = log.tables("flight_delay")
 
@@ -233,7 +259,7 @@ def test_what_is_read_is_what_was_recorded(log):
 
 
 def test_forgetting_removes_one_entitys_rows_and_no_others(log):
-    log.add(segment_of(line("a", rows=[ROW, ROW], entities=["e1", "e2"]), line("b", entities=["e1"]), line("c")))
+    log.add(segment_of(record("a", rows=[ROW, ROW], entities=["e1", "e2"]), record("b", entities=["e1"]), record("c")))
 
     assert log.forget("flight_delay", "e1", now=MORNING) == 2
     assert ids(log) == ["a", "c"]
@@ -243,13 +269,13 @@ def test_forgetting_removes_one_entitys_rows_and_no_others(log):
 def test_what_is_shipped_after_the_order_to_forget_is_forgotten_too_unless_it_is_younger(log):
     log.forget("flight_delay", "e1", now=MORNING)
     younger = MORNING.replace(microsecond=123457)
-    log.add(segment_of(line("a", entities=["e1"]), line("b", entities=["e1"], at=younger)))
+    log.add(segment_of(record("a", entities=["e1"]), record("b", entities=["e1"], at=younger)))
 
     assert ids(log) == ["b"]
 
 
 def test_shipping_again_does_not_bring_back_what_was_forgotten(log):
-    segment = segment_of(line("a", entities=["e1"]), line("b"))
+    segment = segment_of(record("a", entities=["e1"]), record("b"))
     log.add(segment)
     log.forget("flight_delay", "e1", now=MORNING)
     log.add(segment)
@@ -260,8 +286,8 @@ def test_shipping_again_does_not_bring_back_what_was_forgotten(log):
 def test_pruning_removes_whole_days_and_orders_that_are_done(log, store):
     old = datetime(2026, 11, 11, 12, tzinfo=UTC)
     log.forget("flight_delay", "e1", now=old)
-    log.add(segment_of(line("old", at=old)))
-    log.add(segment_of(line("new"), name="flight_delay@7@20261121T080000000000-00c0ffee.ndjson"))
+    log.add(segment_of(record("old", at=old)))
+    log.add(segment_of(record("new"), name="flight_delay@7@20261121T080000000000-00c0ffee.segment"))
 
     assert log.prune(10, now=MORNING) == 0
     assert log.prune(9, now=MORNING) == 2
@@ -295,8 +321,8 @@ def spool(tmp_path):
     folder.mkdir()
     late = datetime(2026, 11, 20, 23, 59, 59, tzinfo=UTC)
     for number in range(3):
-        lines = [line(f"{number}-a", at=late), line(f"{number}-b")]
-        (folder / f"flight_delay@7@2026112{number}T000000000000-00c0ffee.ndjson").write_bytes(data_of(*lines))
+        blocks = [record(f"{number}-a", at=late), record(f"{number}-b")]
+        (folder / f"flight_delay@7@2026112{number}T000000000000-00c0ffee.segment").write_bytes(data_of(*blocks))
     return folder
 
 
@@ -310,13 +336,13 @@ def test_a_shipper_killed_after_any_write_loses_and_doubles_nothing(spool, store
     Shipper(spool, log).ship()
 
     assert sorted(ids(log)) == EVERYTHING
-    assert not list(spool.glob("*.ndjson"))
+    assert not list(spool.glob("*.segment"))
 
 
 def test_with_the_store_stopped_segments_wait(spool, store, log):
     with pytest.raises(StoreUnavailable):
         Shipper(spool, PredictionLog(InterruptedStore(store, after=0))).ship()
-    assert len(list(spool.glob("*.ndjson"))) == 3
+    assert len(list(spool.glob("*.segment"))) == 3
 
     assert Shipper(spool, log).ship() == 3
     assert sorted(ids(log)) == EVERYTHING
@@ -324,7 +350,7 @@ def test_with_the_store_stopped_segments_wait(spool, store, log):
 
 def test_a_damaged_segment_is_set_aside_and_the_others_are_shipped(spool, log):
     first = min(spool.iterdir())
-    first.write_bytes(data_of(b"{]\n"))
+    first.write_bytes(data_of(b"\x09\0\0\0{]"))
 
     assert Shipper(spool, log).ship() == 2
     assert [path.name for path in (spool / "damaged").iterdir()] == [first.name]
@@ -334,7 +360,7 @@ def test_the_log_is_the_same_in_an_s3_store(s3_settings):
     from aforo.storage import open_store
 
     log = PredictionLog(open_store(s3_settings))
-    segment = segment_of(line("a", entities=["e1"]), line("b"))
+    segment = segment_of(record("a", entities=["e1"]), record("b"))
     log.add(segment)
     log.add(segment)
     log.forget("flight_delay", "e1", now=MORNING)

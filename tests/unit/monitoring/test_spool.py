@@ -73,7 +73,7 @@ def test_a_segment_that_is_being_written_cannot_be_claimed_until_it_is_closed(ma
 
 
 def test_a_segment_that_is_gone_cannot_be_claimed(tmp_path):
-    with claimed(tmp_path / "flight_delay@1@x.ndjson") as file:
+    with claimed(tmp_path / "flight_delay@1@x.segment") as file:
         assert file is None
 
 
