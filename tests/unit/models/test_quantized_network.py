@@ -14,7 +14,7 @@ from aforo.errors import TrainingError
 from aforo.export.inference import open_session
 from aforo.graph import Graph
 from aforo.models.estimators import Examples, Task
-from aforo.models.estimators.quantized_network import QuantizedNetwork, _Layer
+from aforo.models.estimators.quantized_network import QuantizedNetwork, QuantizedNetworkSpec, _Layer
 
 BINARY = Task("binary", ("no", "yes"))
 THREE = Task("multiclass", ("low", "middle", "high"))
@@ -28,7 +28,7 @@ def examples(rows: int, seed: int) -> Examples:
 
 @pytest.fixture(scope="module")
 def network() -> QuantizedNetwork:
-    return QuantizedNetwork(THREE, hidden=(8,)).fit(examples(2000, 0), examples(300, 1), seed=0)
+    return QuantizedNetworkSpec(hidden=(8,)).build(THREE).fit(examples(2000, 0), examples(300, 1), seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_it_can_learn_from_probabilities(task: Task):
     taught = np.full((2000, task.width), wrong)
     taught[np.arange(2000), labels] = 0.9
 
-    network = QuantizedNetwork(task, hidden=(8,), patience=50)
+    network = QuantizedNetworkSpec(hidden=(8,), patience=50).build(task)
     by_teacher = network.fit(Examples(train.X, taught), Examples(validation.X, judged), seed=0).predict(validation.X)
     by_labels = network.fit(Examples(train.X, labels), Examples(validation.X, judged), seed=0).predict(validation.X)
 
@@ -133,4 +133,4 @@ def test_more_columns_than_32_bits_can_add_up_are_refused():
     wide = Examples(np.zeros((4, 40_000)), np.array([0, 1, 0, 1]))
 
     with pytest.raises(TrainingError, match="40,000 columns; expected 33,025 at most"):
-        QuantizedNetwork(BINARY).fit(wide, wide, seed=0)
+        QuantizedNetworkSpec().build(BINARY).fit(wide, wide, seed=0)

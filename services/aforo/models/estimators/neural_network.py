@@ -27,8 +27,8 @@ from aforo.models.estimators.linear import center_and_deviation
 Units = Annotated[int, Field(ge=1, le=4096)]
 
 
-class NeuralNetworkSpec(CandidateSpecification):
-    """A multilayer perceptron with early stopping. Worth a try from some ten thousand rows on.
+class PerceptronSpec(CandidateSpecification):
+    """What every kind of multilayer perceptron is told.
 
     Attributes
     ----------
@@ -44,16 +44,17 @@ class NeuralNetworkSpec(CandidateSpecification):
         Most passes over the training rows; stop after this many without a lower loss on the validation part.
     """
 
-    kind: Literal["neural_network"] = "neural_network"
-    hidden: Annotated[tuple[Units, ...], Field(min_length=1, max_length=6)] = (64, 32)
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    kind: str
+    hidden: Annotated[tuple[Units, ...], Field(max_length=6)]
+    learning_rate: Annotated[float, Field(gt=0)]
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     batch_rows: Annotated[int, Field(ge=1)] = 512
     epochs: Annotated[int, Field(ge=1)] = 50
     patience: Annotated[int, Field(ge=1)] = 5
 
-    def build(self, task: Task) -> NeuralNetwork:
+    def network(self, task: Task) -> NeuralNetwork:
+        """Return the network in floating point, not yet fitted."""
         return NeuralNetwork(
             task,
             hidden=self.hidden,
@@ -66,6 +67,17 @@ class NeuralNetworkSpec(CandidateSpecification):
         )
 
 
+class NeuralNetworkSpec(PerceptronSpec):
+    """A multilayer perceptron with early stopping. Worth a try from some ten thousand rows on."""
+
+    kind: Literal["neural_network"] = "neural_network"
+    hidden: Annotated[tuple[Units, ...], Field(min_length=1, max_length=6)] = (64, 32)
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+
+    def build(self, task: Task) -> NeuralNetwork:
+        return self.network(task)
+
+
 class NeuralNetwork(Estimator):
     """A multilayer perceptron with ReLU, fitted by AdamW in float32 and evaluated in float64.
 
@@ -76,7 +88,7 @@ class NeuralNetwork(Estimator):
     Parameters
     ----------
     hidden, learning_rate, weight_decay, dropout, batch_rows, epochs, patience
-        As in :class:`NeuralNetworkSpec`.
+        As in :class:`PerceptronSpec`.
 
     References
     ----------

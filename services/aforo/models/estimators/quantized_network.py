@@ -5,7 +5,6 @@ Axes: N rows, D columns of the matrix, H units of a layer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
@@ -17,14 +16,13 @@ from aforo.errors import TrainingError
 from aforo.features.feature import Matrix
 from aforo.graph import Graph
 from aforo.models.estimators.estimator import (
-    CandidateSpecification,
     Estimator,
     Examples,
     Task,
     add_probabilities,
     probabilities_of,
 )
-from aforo.models.estimators.neural_network import NeuralNetwork, Units
+from aforo.models.estimators.neural_network import NeuralNetwork, PerceptronSpec, Units
 
 # Inputs of a layer are 0 to 255. Weights are -127 to 127, and stored with 128 added: ONNX Runtime multiplies two
 # unsigned bytes exactly on every processor; with signed weights, some older ones cut sums off at 16 bits.
@@ -33,7 +31,7 @@ _LARGEST_INPUT, _LARGEST_WEIGHT, _ZERO = 255, 127, 128
 _MOST_COLUMNS = 2**31 // (_LARGEST_INPUT * (_LARGEST_WEIGHT + _ZERO))
 
 
-class QuantizedNetworkSpec(CandidateSpecification):
+class QuantizedNetworkSpec(PerceptronSpec):
     """A neural network whose weights take a byte each: an eighth of the size, a little less exact.
 
     Attributes
@@ -47,23 +45,9 @@ class QuantizedNetworkSpec(CandidateSpecification):
     kind: Literal["quantized_network"] = "quantized_network"
     hidden: Annotated[tuple[Units, ...], Field(max_length=6)] = (16,)
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    batch_rows: Annotated[int, Field(ge=1)] = 512
-    epochs: Annotated[int, Field(ge=1)] = 50
-    patience: Annotated[int, Field(ge=1)] = 5
 
     def build(self, task: Task) -> QuantizedNetwork:
-        return QuantizedNetwork(
-            task,
-            hidden=self.hidden,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            dropout=self.dropout,
-            batch_rows=self.batch_rows,
-            epochs=self.epochs,
-            patience=self.patience,
-        )
+        return QuantizedNetwork(self.network(task))
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,8 +108,8 @@ class QuantizedNetwork(Estimator):
 
     Parameters
     ----------
-    hidden, learning_rate, weight_decay, dropout, batch_rows, epochs, patience
-        As in :class:`QuantizedNetworkSpec`.
+    network
+        What is fitted, and then rounded.
 
     References
     ----------
@@ -135,43 +119,17 @@ class QuantizedNetwork(Estimator):
 
     learns_from_probabilities = True
 
-    def __init__(
-        self,
-        task: Task,
-        *,
-        hidden: Sequence[int] = (16,),
-        learning_rate: float = 3e-3,
-        weight_decay: float = 1e-4,
-        dropout: float = 0.0,
-        batch_rows: int = 512,
-        epochs: int = 50,
-        patience: int = 5,
-    ) -> None:
-        super().__init__(task)
-        self.hidden = tuple(hidden)
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.dropout = dropout
-        self.batch_rows = batch_rows
-        self.epochs = epochs
-        self.patience = patience
+    def __init__(self, network: NeuralNetwork) -> None:
+        super().__init__(network.task)
+        self.network = network
 
     def fit(self, train: Examples, validation: Examples, *, seed: int) -> Self:
-        if max(train.X.shape[1], *self.hidden, 0) > _MOST_COLUMNS:
+        if max(train.X.shape[1], *self.network.hidden, 0) > _MOST_COLUMNS:
             raise TrainingError(
                 f"quantized_network: {train.X.shape[1]:,} columns; expected {_MOST_COLUMNS:,} at most",
                 hint="give it features of its own, fewer of them",
             )
-        network = NeuralNetwork(
-            self.task,
-            hidden=self.hidden,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            dropout=self.dropout,
-            batch_rows=self.batch_rows,
-            epochs=self.epochs,
-            patience=self.patience,
-        ).fit(train, validation, seed=seed)
+        network = self.network.fit(train, validation, seed=seed)
         layers = []
         X = train.X
         for weights, bias in network.layers_:
