@@ -15,10 +15,11 @@ import urllib.error
 import urllib.request
 import uuid
 import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import httpx
 import hypothesis
 import pytest
 
@@ -43,6 +44,46 @@ def settings(tmp_path: Path) -> Settings:
 def store(tmp_path: Path) -> LocalStore:
     """The store of `settings`."""
     return LocalStore(tmp_path / "home" / "store")
+
+
+@contextmanager
+def _serving(environment: dict[str, str], log: Path, *, wait_for: str = "/health/ready") -> Iterator[httpx.Client]:
+    aforo = Path(sys.executable).with_name("aforo")
+    with log.open("a") as stderr:
+        service = subprocess.Popen(
+            [aforo, "serve", "--port", "0"],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            start_new_session=True,
+        )
+    assert service.stdout is not None
+    try:
+        url = service.stdout.readline().strip()
+        assert url, log.read_text()
+        transport = httpx.HTTPTransport(retries=5)
+        with httpx.Client(base_url=url, timeout=30, trust_env=False, transport=transport) as client:
+            end = time.monotonic() + 240
+            while client.get(wait_for).status_code != 200:
+                assert service.poll() is None, log.read_text()
+                assert time.monotonic() < end, f"{wait_for} never answered:\n{log.read_text()}"
+                time.sleep(0.1)
+            yield client
+    finally:
+        service.terminate()
+        try:
+            service.wait(30)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(service.pid, signal.SIGKILL)
+            service.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def serving() -> Callable[..., AbstractContextManager[httpx.Client]]:
+    """Run `aforo serve` in an environment until the end of a block; what it has recorded is in the store by then."""
+    return _serving
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -72,10 +73,8 @@ def until(ask: Any, seconds: float = 60) -> Any:
     """Return the first answer that is something."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        try:
+        with suppress(httpx.TransportError):  # not yet listening
             if found := ask():
                 return found
-        except httpx.TransportError:
-            pass  # not yet listening
         time.sleep(0.5)
     raise AssertionError("waited in vain")

@@ -6,11 +6,10 @@ It needs Chromium and no Docker: the embedded default is trained and served here
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import httpx
@@ -26,10 +25,11 @@ SECTION = "#model-breast_cancer"
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def address(
+    tmp_path_factory: pytest.TempPathFactory, serving: Callable[..., AbstractContextManager[httpx.Client]]
+) -> Iterator[str]:
     """The service in front of a champion of breast_cancer, trained for this module."""
     home = tmp_path_factory.mktemp("home")
-    log = home.parent / "service.log"
     environment = {**os.environ, "AFORO_HOME": str(home), "AFORO_USE_CASES": str(USE_CASES)}
     trained = subprocess.run(
         [AFORO, "run", "breast_cancer", "--run-key", "one"],
@@ -39,30 +39,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         check=False,
     )
     assert trained.returncode == 0, trained.stderr
-    with log.open("w") as stderr:
-        service = subprocess.Popen(
-            [AFORO, "serve", "--port", "0"],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-            start_new_session=True,
-        )
-    assert service.stdout is not None
-    try:
-        url = service.stdout.readline().strip()
-        assert url, log.read_text()
-        with httpx.Client(base_url=url) as client:
-            wait_for(lambda: client.get("/health/ready").status_code == 200, 60, "the champion to be served")
-        yield url
-    finally:
-        service.terminate()
-        try:
-            service.wait(20)
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(service.pid, signal.SIGKILL)
-            service.stdout.close()
+    with serving(environment, home.parent / "service.log") as client:
+        yield str(client.base_url)
 
 
 @pytest.fixture(scope="module")

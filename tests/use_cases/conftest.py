@@ -9,12 +9,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -210,56 +208,21 @@ def flights(new_home: Callable[[Path | None], Home]) -> Home:
 
 
 @pytest.fixture(scope="session")
-def serve() -> Iterator[Callable[..., httpx.Client]]:
+def serve(serving: Callable[..., AbstractContextManager[httpx.Client]]) -> Iterator[Callable[..., httpx.Client]]:
     """Give a client of the real prediction API in front of a platform, which is started when first asked for."""
-    started: list[subprocess.Popen[str]] = []
     clients: dict[Path, httpx.Client] = {}
+    with ExitStack() as until_the_end:
 
-    def start(home: Home, *, wait_for: str = "/health/ready") -> httpx.Client:
-        if home.folder in clients:
+        def start(home: Home, *, wait_for: str = "/health/ready") -> httpx.Client:
+            if home.folder not in clients:
+                service = serving(home.environment, home.folder.parent / "service.log", wait_for=wait_for)
+                clients[home.folder] = until_the_end.enter_context(service)
             return clients[home.folder]
-        log = home.folder.parent / f"service-{len(started)}.log"
-        with log.open("w") as stderr:
-            process = subprocess.Popen(
-                [AFORO, "serve", "--port", "0"],
-                env=home.environment,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                text=True,
-                start_new_session=True,
-            )
-        started.append(process)
-        assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        assert url, log.read_text()
-        transport = httpx.HTTPTransport(retries=3)
-        client = httpx.Client(base_url=url, timeout=30, trust_env=False, transport=transport)
-        clients[home.folder] = client
-        _wait_until_it_answers(client, wait_for, log)
-        return client
 
-    yield start
-    for client in clients.values():
-        client.close()
-    for process in started:
-        process.terminate()
-        try:
-            process.wait(20)
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            assert process.stdout is not None
-            process.stdout.close()
+        yield start
 
 
 @pytest.fixture(scope="session")
 def served(trained: Home, serve: Callable[..., httpx.Client]) -> httpx.Client:
     """A client of the prediction API in front of ``trained``."""
     return serve(trained)
-
-
-def _wait_until_it_answers(client: httpx.Client, path: str, log: Path, timeout_s: float = 240) -> None:
-    end = time.monotonic() + timeout_s
-    while client.get(path).status_code != 200:
-        assert time.monotonic() < end, f"{path} never answered:\n{log.read_text()}"
-        time.sleep(0.1)

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import os
 import random
-import signal
-import subprocess
-import sys
 import zipfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -33,7 +30,6 @@ from aforo.workflows.bulk import predict
 if TYPE_CHECKING:
     from conftest import Home
 
-AFORO = Path(sys.executable).with_name("aforo")
 NAME = "windowed_flights"
 DOCUMENT: dict[str, Any] = yaml.safe_load((Path(__file__).parent / f"{NAME}.yaml").read_text(encoding="utf-8"))
 WINDOWS = list(DOCUMENT["data"]["windows"][0]["columns"])
@@ -59,35 +55,6 @@ def departure(flight: dict[str, Any]) -> datetime:
     day = scheduled.toordinal() + days
     left = datetime.fromordinal(day).replace(hour=hour, minute=minute, tzinfo=NEW_YORK)
     return left.astimezone(UTC)
-
-
-@contextmanager
-def service(home: Home) -> Iterator[httpx.Client]:
-    """The real service, until the end of the block; what it has recorded is in the store by then."""
-    log = home.folder / "service.log"
-    with log.open("a") as stderr:
-        process = subprocess.Popen(
-            [AFORO, "serve", "--port", "0"],
-            env=home.environment,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-            start_new_session=True,
-        )
-    try:
-        assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        assert url, log.read_text()
-        transport = httpx.HTTPTransport(retries=5)
-        with httpx.Client(base_url=url, timeout=30, trust_env=False, transport=transport) as client:
-            while client.get(f"/models/{NAME}/versions/1").status_code != 200:
-                assert process.poll() is None, log.read_text()
-            yield client
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
-        if process.stdout is not None:
-            process.stdout.close()
 
 
 def text(moment: datetime) -> str:
@@ -120,13 +87,14 @@ def table_of(home: Home) -> pl.DataFrame:
     return home.platform.snapshots.load(home.manifest("ingest", NAME)["snapshot_id"])
 
 
-def replayed(home: Home) -> Counter[str]:
+def replayed(home: Home, serving: Callable[..., AbstractContextManager[httpx.Client]]) -> Counter[str]:
     """Tell and ask all flights of the training table; return what became of the events."""
+    log = home.folder / "service.log"
     table, flights = table_of(home), source(ROWS)
     plan = timeline(table, flights)
     counts: Counter[str] = Counter()
     for part in (plan[: len(plan) // 2], plan[len(plan) // 2 :]):
-        with service(home) as client:
+        with serving(home.environment, log, wait_for=f"/models/{NAME}/versions/1") as client:
             for what, number in part:
                 if what == "event":
                     events = [event_of(flights.row(number, named=True))]
@@ -179,8 +147,10 @@ def test_a_departure_is_dated_as_the_clock_at_the_airport_shows_it(windowed: Hom
     assert (local.dt.day() != both.get_column("day")).any()  # some left after midnight
 
 
-def test_replayed_flights_give_the_features_of_the_training_table_bit_for_bit(windowed: Home) -> None:
-    counts = replayed(windowed)
+def test_replayed_flights_give_the_features_of_the_training_table_bit_for_bit(
+    windowed: Home, serving: Callable[..., AbstractContextManager[httpx.Client]]
+) -> None:
+    counts = replayed(windowed, serving)
 
     table, features = table_of(windowed), recorded_features(windowed)
     assert features.height == table.height
