@@ -30,7 +30,7 @@ from aforo.use_case import UseCase
 from aforo.workflows.parts import Parts
 
 # A graph is run on pieces of a table, so that the strings of a large one never exist at once.
-_PIECE_ROWS = 50_000
+_PIECE_ROWS = 10_000
 
 Matrix = NDArray[np.float64]
 
