@@ -20,6 +20,7 @@ ONE_LINE = {
     "invariant": {"columns": ["speed"]},
     "directional": {"column": "speed", "along": [1, 2, 3], "never": "falls"},
     "robust": {},
+    "absent": {"columns": ["speed"]},
 }
 TABLE = TableContract(
     columns=(

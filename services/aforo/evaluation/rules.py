@@ -166,9 +166,28 @@ def not_worse_than_champion(measured: Comparison, rule: NotWorseThanChampion, pr
 
 def calibrated(measured: Comparison, rule: Calibrated, candidate: Answers) -> list[RuleOutcome]:
     """Report whether probabilities or intervals keep their promise, and whether the calibrator did harm."""
+    promise = keeps_its_promise(measured, rule, candidate)
+    if candidate.task == "regression":
+        return [promise]
+    harm = measured.improvement(CANDIDATE, UNCALIBRATED, "brier")
+    harmless = harm.upper >= -rule.tolerance
+    finding = "it does no harm" if harmless else "the probabilities get worse, and chance does not explain it"
+    return [
+        promise,
+        RuleOutcome.at_least(
+            "calibration_does_no_harm",
+            harm.upper,
+            -rule.tolerance,
+            f"Calibration changes the Brier score by {harm} (positive is better): {finding}.",
+        ),
+    ]
+
+
+def keeps_its_promise(measured: Comparison, rule: Calibrated, candidate: Answers) -> RuleOutcome:
+    """Report whether what probabilities claim, or intervals hold, comes true."""
     confidence, seed = measured.spec.bootstrap.confidence, measured.seed
     if candidate.task == "regression":
-        return [_covers(measured, rule, candidate, confidence, seed)]
+        return _covers(measured, rule, candidate, confidence, seed)
     error = measured.interval(CANDIDATE, "ece").value
     bins = measured.spec.ece_bins
     by_chance = largest_ece_by_chance(candidate, bins=bins, confidence=confidence, seed=seed)
@@ -178,18 +197,7 @@ def calibrated(measured: Comparison, rule: Calibrated, candidate: Answers) -> li
     if error > rule.max_ece:
         said = f"The expected calibration error is {error:.4f}, above {rule.max_ece:g}"
         said += f"{', but' if passed else ';'} chance alone gives up to {by_chance:.4f} on {measured.rows:,} rows"
-    harm = measured.improvement(CANDIDATE, UNCALIBRATED, "brier")
-    harmless = harm.upper >= -rule.tolerance
-    finding = "it does no harm" if harmless else "the probabilities get worse, and chance does not explain it"
-    return [
-        RuleOutcome.at_most("calibrated", error, bound, f"{said}."),
-        RuleOutcome.at_least(
-            "calibration_does_no_harm",
-            harm.upper,
-            -rule.tolerance,
-            f"Calibration changes the Brier score by {harm} (positive is better): {finding}.",
-        ),
-    ]
+    return RuleOutcome.at_most("calibrated", error, bound, f"{said}.")
 
 
 def _covers(measured: Comparison, rule: Calibrated, candidate: Answers, confidence: float, seed: int) -> RuleOutcome:

@@ -130,6 +130,21 @@ def test_a_candidate_that_is_the_baseline_with_noise_is_refused_for_that_alone(l
     assert reasons(report) == ["beats_baseline"]
 
 
+def test_a_candidate_that_takes_a_silent_feed_for_a_quiet_night_is_refused_for_that_alone(large_shop):
+    """Told no dose it claims what is true of the low ones; the good one knows from elsewhere whether it is high."""
+    rule = {"kind": "absent", "columns": ["dose"], "name": "without_a_dose"}
+    from_elsewhere = knows_two_answers(large_shop, large_shop.table)
+
+    def otherwise(table: pl.DataFrame, claimed: np.ndarray) -> np.ndarray:
+        return np.where(table["dose"].is_null(), claimed, large_shop.right(table))
+
+    good = large_shop.judged(lambda table: otherwise(table, from_elsewhere[table["id"].to_numpy()]), behaviour=[rule])
+    bad = large_shop.judged(lambda table: otherwise(table, np.full(table.height, 0.13)), behaviour=[rule])
+
+    assert good.verdict == "promote"
+    assert reasons(bad) == ["without_a_dose", "without_a_dose_calibrated"]
+
+
 def test_a_gate_with_behaviour_needs_a_predictor_to_ask(large_shop):
     answers = large_shop.subject(large_shop.right).answers()
 

@@ -8,6 +8,8 @@ from pydantic import ValidationError
 from aforo.errors import DataError
 from aforo.evaluation import Subject
 from aforo.evaluation.behaviour import (
+    Absence,
+    AbsenceFinding,
     BehaviourRule,
     Direction,
     DirectionFinding,
@@ -202,6 +204,51 @@ def test_the_loss_under_damage_is_that_of_the_damaged_rows(shop):
     assert finding.changed_share == pytest.approx(0.4 * (1 - shop.y.mean()), abs=0.02)
 
 
+@pytest.mark.parametrize("told", [0.13, 0.5])
+def test_without_a_column_the_figures_are_those_of_what_is_then_told(shop, told: float):
+    def yes(table: pl.DataFrame) -> np.ndarray:
+        return np.where(table["dose"].is_null(), told, shop.right(table))
+
+    subject = shop.subject(yes)
+    outcomes, finding = Absence(columns=("dose",)).ask(subject, shop.measured(subject), "brier")
+
+    # One value is claimed everywhere, so the calibration error is its distance from the share of buyers.
+    assert finding.without["ece"].value == pytest.approx(abs(told - shop.y.mean()))
+    brier = {
+        name: ((claim - shop.y) ** 2).mean() for name, claim in (("with", shop.right(shop.table)), ("without", told))
+    }
+    assert finding.complete["brier"].value == pytest.approx(brier["with"])
+    assert finding.lost.value == pytest.approx(brier["without"] - brier["with"])
+    assert [outcome.name for outcome in outcomes] == [
+        "worth_asking_without_dose", "worth_asking_without_dose_calibrated",
+    ]  # fmt: skip
+    # Half of the visitors buy, and the baseline says so: whoever forgets the dose is as good as that at best.
+    assert [outcome.passed for outcome in outcomes] == [False, told == 0.5]
+
+
+def test_a_predictor_that_does_without_a_column_may_miss_it(shop):
+    subject = shop.subject(lambda table: np.full(table.height, 0.5))
+
+    outcomes, finding = Absence(columns=("dose",), lost_share=0.0).ask(subject, shop.measured(subject), "brier")
+
+    assert finding.lost.value == 0
+    assert all(outcome.passed for outcome in outcomes)
+    assert outcomes[0].why.startswith("Brier score: without dose the candidate is worse by 0 [0, 0] on 200 rows")
+
+
+def test_without_a_column_intervals_still_hold_what_they_promise(shop):
+    def value(table: pl.DataFrame) -> np.ndarray:
+        return np.where(table["dose"].is_null(), 9.0, shop.right(table))
+
+    subject = shop.regression(value, half_width=0.2)
+    outcomes, finding = Absence(columns=("dose",)).ask(subject, shop.measured(subject), "rmse")
+
+    assert finding.complete["interval_coverage"].value == 1
+    assert finding.without["interval_coverage"].value == 0
+    assert not outcomes[1].passed
+    assert outcomes[1].why.startswith("Without dose: The intervals hold 0.0% of the true values and promise 90.0%")
+
+
 def test_damage_keeps_to_the_contract(shop):
     columns = shop.subject(shop.right).columns
     names = ("dose", "count", "colour", "town", "member")
@@ -257,6 +304,9 @@ def test_a_sample_is_the_same_whatever_is_drawn_besides(shop):
         (Direction(column="colour", by=(1,), never="falls"), "column 'colour' is a string"),
         (Direction(column="count", by=(0.5,), never="falls"), "holds whole numbers"),
         (Direction(column="dose", by=(1,), never="falls", label="yes"), "leave `label` out"),
+        (Absence(columns=("group",)), "no candidate reads column 'group'"),
+        (Absence(columns=("dosis",)), "'dosis', which is not in data.columns"),
+        (Absence(columns=("dose", "count")), "column 'count' is never missing"),
         (Robustness(columns=("group",)), "no candidate reads column 'group'"),
         (Robustness(columns=("town",), damage=("missing_values",)), "can suffer missing_values"),
     ],
@@ -289,7 +339,12 @@ def test_findings_are_of_their_own_kind(shop):
     subject = shop.subject(shop.right)
     kinds = [
         type(rule.ask(subject, shop.measured(subject), "brier")[1])
-        for rule in (Invariance(columns=("town",)), Direction(column="dose", by=(1,), never="falls"), Robustness())
+        for rule in (
+            Invariance(columns=("town",)),
+            Direction(column="dose", by=(1,), never="falls"),
+            Robustness(),
+            Absence(columns=("dose",)),
+        )
     ]
 
-    assert kinds == [InvarianceFinding, DirectionFinding, RobustnessFinding]
+    assert kinds == [InvarianceFinding, DirectionFinding, RobustnessFinding, AbsenceFinding]

@@ -233,6 +233,18 @@ def test_a_page_fits_a_phone_and_the_dark(large_shop, promoted: GateReport):
     assert page.count(b"<table") == page.count(b'class="scroll"') + page.count(b'class="rules"')
 
 
+def test_a_page_has_the_figures_without_a_column_beside_those_with_it(large_shop):
+    report = large_shop.judged(large_shop.right, behaviour=[{"kind": "absent", "columns": ["dose"], "rows": 500}])
+
+    lines = Text(render(report, card(large_shop), {})).lines
+
+    assert any(line.startswith("500 rows, as they are and without dose: Brier score gets worse by") for line in lines)
+    (finding,) = report.behaviour
+    place = next(i for i, line in enumerate(lines) if "500 rows, as they are" in line)
+    shown = lines[place:][lines[place:].index("Brier score") :][:3]
+    assert shown[2].startswith(f"{finding.without['brier'].value:.4g} [")
+
+
 def test_a_regression_is_reported_in_its_own_words(shop):
     from aforo.evaluation import Answers, BootstrapSpec, EvaluationSpec, GateSpec, judge
 

@@ -6,15 +6,20 @@ from typing import Annotated
 
 from pydantic import Field
 
+from aforo.evaluation.behaviour.absence import Absence, AbsenceFinding
 from aforo.evaluation.behaviour.direction import Direction, DirectionFinding
 from aforo.evaluation.behaviour.invariance import Invariance, InvarianceFinding
 from aforo.evaluation.behaviour.robustness import Robustness, RobustnessFinding
 from aforo.evaluation.behaviour.rule import BehaviourRule, Example
 
-BehaviourSpec = Annotated[Invariance | Direction | Robustness, Field(discriminator="kind")]
-BehaviourFinding = Annotated[InvarianceFinding | DirectionFinding | RobustnessFinding, Field(discriminator="kind")]
+BehaviourSpec = Annotated[Invariance | Direction | Robustness | Absence, Field(discriminator="kind")]
+BehaviourFinding = Annotated[
+    InvarianceFinding | DirectionFinding | RobustnessFinding | AbsenceFinding, Field(discriminator="kind")
+]
 
 __all__ = [
+    "Absence",
+    "AbsenceFinding",
     "BehaviourFinding",
     "BehaviourRule",
     "BehaviourSpec",
