@@ -60,7 +60,7 @@ def measure(name_of_use_case: str) -> dict[str, Any]:
         key = RunKey("benchmark")
         ingest.run(use_case, key, platform)
         validate.run(use_case, key, platform)
-        parts = Parts.load(split.run(use_case, key, platform), platform)
+        parts = Parts.load(split.run(use_case, key, platform), use_case, platform)
     trees = next(candidate for candidate in use_case.candidates if candidate.kind == "boosted_trees")
     fitted = fit(use_case, trees, parts, use_case.seed)
     full = calibrate(use_case, parts, fitted.scores, fitted.reference, use_case.seed).predictor

@@ -76,7 +76,7 @@ def shop(home: Home) -> Home:
 
 
 def test_a_bridged_use_case_is_trained_judged_served_and_made_again(shop: Home, serve: Callable[..., httpx.Client]):
-    parts = Parts.load(shop.step("split", "shop"), shop.platform)
+    parts = Parts.load(shop.step("split", "shop"), shop.use_case("shop"), shop.platform)
     first_days = {part: parts.of(part).get_column("day").min() for part in PARTS}
     linear = shop.step("train", "shop").candidates[1]
 

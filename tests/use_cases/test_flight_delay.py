@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def frozen_rows(home: Home, run_key: str) -> pl.DataFrame:
     """Return the test part."""
     split = SplitManifest.model_validate(home.manifest("split", "flight_delay", run_key))
-    return Parts.load(split, home.platform).of("test")
+    return Parts.load(split, home.use_case("flight_delay"), home.platform).of("test")
 
 
 def late_by_each(home: Home, run_key: str) -> dict[str, NDArray[np.float64]]:
@@ -72,7 +72,7 @@ def test_every_flight_is_accounted_for(flights: Home):
 
 def test_a_day_lies_in_one_part_and_the_parts_have_their_shares(flights: Home):
     split = SplitManifest.model_validate(flights.manifest("split", "flight_delay", "full"))
-    parts = Parts.load(split, flights.platform)
+    parts = Parts.load(split, flights.use_case("flight_delay"), flights.platform)
 
     days = [set(parts.of(part)["date"]) for part in split.parts]
 

@@ -36,7 +36,7 @@ IDENTITIES: dict[Step, str] = {"ingest": "snapshot_id", "split": "split_digest",
 def frozen_rows(home: Home, name: str, run_key: str = "one") -> pl.DataFrame:
     """Return the test part."""
     split = SplitManifest.model_validate(home.manifest("split", name, run_key))
-    return Parts.load(split, home.platform).of("test")
+    return Parts.load(split, home.use_case(name), home.platform).of("test")
 
 
 def judged_graph(home: Home, name: str, run_key: str = "one") -> bytes:
@@ -103,7 +103,7 @@ def test_api_pyfunc_and_graph_give_the_same_answers_bit_for_bit(
 def test_the_bound_to_abstain_at_is_chosen_on_the_validation_part_and_served(trained: Home, served: httpx.Client):
     split = SplitManifest.model_validate(trained.manifest("split", "breast_cancer"))
     use_case, graph = trained.use_case("breast_cancer"), judged_graph(trained, "breast_cancer")
-    parts = Parts.load(split, trained.platform)
+    parts = Parts.load(split, use_case, trained.platform)
     sure = {
         part: run_predictor(graph, use_case, parts.of(part))["probabilities"].max(axis=1)
         for part in ("validation", "test")

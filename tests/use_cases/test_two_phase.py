@@ -75,7 +75,8 @@ def world(
     home.run("tiny")
     folder = home.platform.versions.download("tiny", "1", tmp_path_factory.mktemp("bundle") / "bundle")
     bundle = read_bundle(folder, home.platform.signing_key)
-    table = Parts.load(SplitManifest.model_validate(home.manifest("split", "tiny")), home.platform).of("test")
+    split = SplitManifest.model_validate(home.manifest("split", "tiny"))
+    table = Parts.load(split, home.use_case("tiny"), home.platform).of("test")
     return World(home, bundle, table.select([column.name for column in bundle.contract.inputs]))
 
 
@@ -167,7 +168,8 @@ def test_the_gate_judged_what_is_served(world: World):
     page = (world.bundle.attachment("report.html") or b"").decode()
     labels = np.array([np.argmax(each["probabilities"]) for each in world.expected])
     manifest = SplitManifest.model_validate(world.home.manifest("split", "tiny"))
-    truth = world.home.use_case("tiny").targets(Parts.load(manifest, world.home.platform).of("test"))
+    use_case = world.home.use_case("tiny")
+    truth = use_case.targets(Parts.load(manifest, use_case, world.home.platform).of("test"))
     by_small = np.mean([each["phase"] == "small" for each in world.expected])
 
     assert report["metrics"]["candidate"]["accuracy"]["value"] == pytest.approx(np.mean(labels == truth))

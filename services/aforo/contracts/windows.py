@@ -109,8 +109,8 @@ def _as_tuple(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
-class WindowSpec(Specification):
-    """Columns over windows of one event stream. The events of training are the rows of the table, set aside or not.
+class Window(Specification):
+    """Columns over windows of one event stream: what training, batch and the prediction API have in common.
 
     Attributes
     ----------
@@ -163,7 +163,32 @@ class WindowSpec(Specification):
         return self
 
 
-class EventStream(WindowSpec):
+class WindowSpec(Window):
+    """A window as a use case declares it. The events of training are the rows of the table, set aside or not.
+
+    A model that always had its windows does not know what to say without them: where they are missing in its training
+    rows the night is quiet, and so it takes a service that was told nothing for one. ``hidden`` lets it learn that
+    case, too. Rows with windows pay for it, of which fewer are learnt from; where windows are never missing when a
+    question is asked, leave it at 0.
+
+    Attributes
+    ----------
+    hidden
+        Share (0-0.5) of the rows of train, validation and calibration whose columns over the window are missing, chosen
+        by a hash of the row's key. The test part and what is served are left as they are.
+
+    References
+    ----------
+    Neverova, Wolf, Taylor, Nebout: ModDrop: Adaptive Multi-Modal Gesture Recognition, TPAMI 38, 2016 (a whole source of
+    inputs is dropped at random in training, so that the model works without it). Josse, Prost, Scornet, Varoquaux: On
+    the consistency of supervised learning with missing values, arXiv:1902.06931, 2019 (trees that take a missing value
+    as it is learn the best answer for each pattern of missing values, if training has it).
+    """
+
+    hidden: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+
+
+class EventStream(Window):
     """A window's definition with the contracts of its columns: all that is needed apart from the table.
 
     Attributes
@@ -220,6 +245,7 @@ def _event_stream(window: WindowSpec, table: TableContract, place: str) -> Event
         if name not in table.names:
             raise ValueError(f"{place} names {name!r}, which is not in columns")
     _refuse_wrong_columns(window, table, place, measured)
+    _refuse_hiding_without_key(window, table, place)
     names = {*table.key, *window.by, window.known_at, *measured}
     events = tuple(_never_missing(c) for c in table.columns if c.name in names)
     identity = table.key or tuple(c.name for c in events)
@@ -229,7 +255,7 @@ def _event_stream(window: WindowSpec, table: TableContract, place: str) -> Event
 
 
 def _fields(window: WindowSpec) -> Iterator[tuple[str, Any]]:
-    return ((name, getattr(window, name)) for name in WindowSpec.model_fields)
+    return ((name, getattr(window, name)) for name in Window.model_fields)
 
 
 def _refuse_wrong_columns(window: WindowSpec, table: TableContract, place: str, measured: tuple[str, ...]) -> None:
@@ -266,6 +292,17 @@ def _refuse_wrong_columns(window: WindowSpec, table: TableContract, place: str, 
             raise ValueError(f"{place} gives {name!r}; expected a number with the role 'feature' and `nullable: true`")
         if column.type == "integer" and window.columns[name].kind != "count":
             raise ValueError(f"{place} gives {name!r}, a {window.columns[name].kind}; its type is integer, not number")
+
+
+def _refuse_hiding_without_key(window: WindowSpec, table: TableContract, place: str) -> None:
+    if not window.hidden:
+        return
+    unhashed = [name for name in table.key if table[name].type == "number"]
+    if not table.key or unhashed:
+        why = f"{', '.join(map(repr, unhashed))} is a number" if unhashed else "no column has the role 'key'"
+        raise ValueError(
+            f"{place}.hidden chooses rows by a hash of their key, and {why}; give each row a name, or hide 0"
+        )
 
 
 def _never_missing(column: ColumnContract) -> ColumnContract:

@@ -44,7 +44,7 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> CalibrateMani
     inputs = inputs_of(use_case, split, trained)
     if done := platform.runs.finished(use_case.name, run_key, CalibrateManifest, inputs):
         return done
-    parts = Parts.load(split, platform)
+    parts = Parts.load(split, use_case, platform)
     every = [*trained.candidates, *([trained.small] if trained.small else [])]
     calibrated = []
     with platform.progress("calibrate", unit="candidates", total=len(every)) as advance:

@@ -66,7 +66,7 @@ def run(use_case: UseCase, run_key: RunKey, platform: Platform) -> EvaluateManif
     inputs = inputs_of(use_case, split, trained, calibrated, champion=champion)
     if done := platform.runs.finished(use_case.name, run_key, EvaluateManifest, inputs):
         return done
-    parts = Parts.load(split, platform)
+    parts = Parts.load(split, use_case, platform)
     judged = Judged.of(use_case, trained, calibrated, platform)
     measured = measure(use_case, trained, calibrated, judged, parts, champion, platform)
     background = choose_background(judged.predictor, parts.of("train"), trained.seed)

@@ -138,7 +138,7 @@ def _last_answers(
 
 def _answers_of_the_objects(recorded: Recorded, typed: pl.DataFrame, platform: Platform) -> pl.DataFrame:
     was, manifest = recorded.use_case, recorded.bundle.manifest
-    parts = Parts.load(recorded.split, platform)
+    parts = Parts.load(recorded.split, was, platform)
     seed = manifest.lineage.seed
     (spec,) = (spec for spec in was.candidates if spec.name == manifest.candidate)
     with platform.progress("train", unit="fits", total=was.budget.fits) as advance:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import polars as pl
 
 from aforo.contracts.run import PARTS, Part, SplitManifest
+from aforo.data.hiding import hide_windows
 from aforo.errors import SnapshotDamaged
+from aforo.use_case import UseCase
 from aforo.workflows.wiring import Platform
 
 
@@ -18,7 +20,8 @@ class Parts:
     Attributes
     ----------
     table
-        All rows (N), in the snapshot's order.
+        All rows (N), in the snapshot's order. Those of test are as they are recorded; from a share of the others the
+        columns over windows are hidden, where the use case says so.
     codes
         (N,) position in ``PARTS`` of each row's part.
     """
@@ -27,7 +30,7 @@ class Parts:
     codes: pl.Series
 
     @classmethod
-    def load(cls, split: SplitManifest, platform: Platform) -> Parts:
+    def load(cls, split: SplitManifest, use_case: UseCase, platform: Platform) -> Parts:
         """Load what the split step described."""
         table = platform.snapshots.load(split.snapshot_id)
         codes = platform.runs.read_table(split.membership).get_column("part")
@@ -36,7 +39,19 @@ class Parts:
                 f"{split.membership} places {len(codes)} rows; the snapshot has {table.height}",
                 hint="start a new run",
             )
-        return cls(table, codes)
+        return cls.placed(table, codes, use_case)
+
+    @classmethod
+    def placed(cls, table: pl.DataFrame, codes: pl.Series, use_case: UseCase) -> Parts:
+        """Return the rows of a snapshot as a use case learns from them and is tested on them."""
+        windows = [window for window in use_case.data.windows if window.hidden]
+        if not windows:
+            return cls(table, codes)
+        learnt = hide_windows(table, windows, use_case.data.key)
+        is_test = pl.lit(codes == PARTS.index("test"))
+        names = [name for window in windows for name in window.columns]
+        shown = [pl.when(is_test).then(pl.col(name)).otherwise(learnt.get_column(name)).alias(name) for name in names]
+        return cls(table.with_columns(shown), codes)
 
     def of(self, *parts: Part) -> pl.DataFrame:
         """Return the rows of some parts, in the snapshot's order."""

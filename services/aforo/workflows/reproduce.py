@@ -155,8 +155,10 @@ def _results(recorded: Recorded, platform: Platform, tolerance: float) -> Iterat
     yield compare_digests("snapshot", split.snapshot_id, split.snapshot_id)
     codes = was.build_split().assign(table)
     digest = split_digest(table.select(was.data.key or table.columns), codes)
-    yield compare_digests("split", split.split_digest, digest, moved_rows(Parts.load(split, platform).codes, codes))
-    parts = Parts(table, codes)
+    yield compare_digests(
+        "split", split.split_digest, digest, moved_rows(Parts.load(split, was, platform).codes, codes)
+    )
+    parts = Parts.placed(table, codes, was)
     fitted = _fit_all(recorded, parts, platform)
     yield _candidates(recorded, fitted)
     chosen = fitted[bundle.manifest.candidate]

@@ -53,7 +53,7 @@ def run(
     tracked.log_file("provenance.json", made_with)
     validated = platform.runs.read(use_case.name, run_key, ValidateManifest)
     tracked.log_file("snapshot/report.html", platform.runs.read_bytes(validated.report))
-    parts = Parts.load(split, platform)
+    parts = Parts.load(split, use_case, platform)
     candidates = []
     with platform.progress("train", unit="fits", total=use_case.most_fits) as advance:
         for spec in use_case.candidates:
