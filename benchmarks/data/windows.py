@@ -36,7 +36,7 @@ YEAR_US = 365 * 86_400_000_000
 
 
 def stream() -> EventStream:
-    """The windows of `flight_delay_live`, by airport."""
+    """The windows of `flight_delay`, by airport."""
     columns: list[dict[str, Any]] = [
         {"name": "flight", "type": "integer", "role": "key"},
         {"name": "origin", "type": "string", "role": "feature"},
