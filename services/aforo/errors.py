@@ -8,7 +8,8 @@
     ├── DataError                  1   the data is not what the contract says
     │   ├── SourceError            1   a source cannot be read
     │   ├── TooManyBadRows         1   more rows were quarantined than the contract allows
-    │   └── SnapshotDamaged        1   the stored bytes are not those that were recorded
+    │   ├── SnapshotDamaged        1   the stored bytes are not those that were recorded
+    │   └── SkewFound              1   a model is asked about other rows than it learnt from
     ├── TrainingError              1   a candidate cannot be fitted
     ├── ExportError                1   a predictor cannot be turned into an exact graph
     ├── ExplanationTooSlow         1   an explanation was not ready at its deadline
@@ -72,6 +73,10 @@ class TooManyBadRows(DataError):
 
 
 class SnapshotDamaged(DataError):
+    pass
+
+
+class SkewFound(DataError):
     pass
 
 

@@ -21,6 +21,7 @@ from aforo.contracts.specification import Specification
 from aforo.contracts.table import ColumnContract, Role
 from aforo.data.bridging import Bridge, BridgeSpec
 from aforo.data.ingestion import DataSpec
+from aforo.data.skew import SkewSpec
 from aforo.data.splits import SplitSpec, SplitStrategy
 from aforo.errors import UseCaseError
 from aforo.evaluation.abstention import Abstain
@@ -89,6 +90,8 @@ class UseCase(Header):
         What each mistake costs: true class to answered class to cost.
     bridge
         How rows from before a change of schema are used.
+    skew
+        From where on what a model is asked differs from what it learnt.
     """
 
     description: str = ""
@@ -107,6 +110,7 @@ class UseCase(Header):
     costs: Costs | None = None
     gate: GateSpec = GateSpec()
     two_phase: TwoPhaseSpec | None = None
+    skew: SkewSpec = SkewSpec()
 
     _folder: Path = PrivateAttr(default=Path())
 
@@ -298,6 +302,11 @@ class UseCase(Header):
             for column in columns:
                 if column not in self.data.names:
                     raise ValueError(f"{place} names {column!r}, which is not in data.columns")
+        return self
+
+    @model_validator(mode="after")
+    def _skew_is_of_inputs(self) -> Self:
+        self.skew.refuse_unknown(self._used_columns())
         return self
 
     @model_validator(mode="after")

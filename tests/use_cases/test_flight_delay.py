@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from aforo.contracts.run import SplitManifest
+from aforo.data.skew import skew
 from aforo.errors import GateRefused
 from aforo.workflows.fitting import run_predictor, run_scores
 from aforo.workflows.parts import Parts
@@ -132,6 +135,23 @@ def test_events_tell_late_flights_from_others(judged):
     # 0.740 and 0.714 when this was written, and 0.714 is that of a model without windows (docs/patterns/figures.json).
     assert auc["candidate"] > 0.73
     assert auc["without events"] > 0.705
+
+
+@pytest.mark.parametrize("first", [date(2013, 1, 1), date(2013, 5, 7), date(2013, 10, 1)])
+def test_a_week_of_flights_is_not_skewed_unless_its_delays_come_in_hours(flights: Home, first: date):
+    use_case, snapshots = flights.use_case("flight_delay"), flights.platform.snapshots
+    snapshot = flights.manifest("ingest", "flight_delay", "full")["snapshot_id"]
+    week = snapshots.load(snapshot).filter(pl.col("date").is_between(first, first + timedelta(days=6)))
+    in_hours = week.with_columns(pl.col("mean_delay_2h") / 60)
+
+    found = [
+        skew(
+            snapshots.read_manifest(snapshot), partial(snapshots.parts, snapshot), rows, use_case.inputs, use_case.skew
+        )
+        for rows in (lambda: [week], lambda: [in_hours])
+    ]
+
+    assert [[column.column for column in each.skewed] for each, _ in found] == [[], ["mean_delay_2h"]]
 
 
 def test_the_graphs_agree_with_the_python_objects_on_every_flight(flights: Home):

@@ -6,6 +6,8 @@ before the schedule says; within a minute everything comes in any order, and in 
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import random
 import zipfile
@@ -190,6 +192,61 @@ def test_replayed_flights_give_the_features_of_the_training_table_bit_for_bit(
     assert sum(told.values()) == source(ROWS).get_column("dep_time").count()
     # Minutes are shuffled, and a pane is whole minutes: nothing comes after its pane.
     assert told["late"] == told["duplicate"] == told["expired"] == 0
+
+
+@pytest.mark.usefixtures("told")
+def test_what_the_service_recorded_is_not_skewed_beside_the_training_table(windowed: Home) -> None:
+    done = windowed.aforo("skew", NAME, "--version", "1", "--since", "2014-01-01", "--json")
+
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["found"]
+    assert found["asked_rows"] == found["trained_rows"] == table_of(windowed).height
+    assert {column["difference"]["distance"] for column in found["columns"]} == {0.0}
+    assert {column["column"] for column in found["columns"]} == {"origin", "hour", *WINDOWS}
+
+
+@pytest.fixture
+def in_hours(windowed: Home, told: Counter[str]) -> Iterator[None]:
+    """The same requests recorded on another day, when somebody gave the mean delay in hours."""
+    log = pl.concat(PredictionLog(windowed.platform.store).tables(NAME))
+    hours = pl.col("features").struct.with_fields(pl.field("mean_delay_2h") / 60)
+    key, buffer = f"predictions/log/{NAME}/2013-01-01/planted.parquet", io.BytesIO()
+    log.with_columns(hours).write_parquet(buffer)
+    windowed.platform.store.write(key, buffer.getvalue())
+    yield
+    windowed.platform.store.delete(key)
+
+
+@pytest.mark.usefixtures("in_hours")
+def test_a_window_that_came_in_another_unit_is_named_and_shown(windowed: Home, tmp_path: Path) -> None:
+    page = tmp_path / "skew.html"
+    skew = ("skew", NAME, "--version", "1", "--until", "2013-01-01")
+
+    done = windowed.aforo(*skew, "--html", page)
+    allowed = windowed.aforo(*skew, "--max-distance", "mean_delay_2h=1")
+
+    assert done.returncode == 1
+    assert "version 1 is asked about other rows than it learnt from: mean_delay_2h\n" in done.stderr
+    assert f"1 of {2 + len(WINDOWS)} columns are skewed" in done.stdout
+    assert page.read_text().index("<h2>mean_delay_2h</h2>") < page.read_text().index("<h2>origin</h2>")
+    assert allowed.returncode == 0, allowed.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (("--until", "2012-12-31"), 1, "no row that windowed_flights version 1 predicted is recorded"),
+        (("--max-distance", "month=1"), 2, "skew.columns names 'month', which no candidate reads"),
+        (("--max-missing", "origin=2"), 2, "columns.origin.max_missing"),
+        (("--max-unseen", "many"), 2, "expected a share from 0 to 1"),
+    ],
+)
+def test_skew_that_cannot_be_asked_for_is_refused(
+    windowed: Home, options: tuple[str, str], code: int, said: str
+) -> None:
+    done = windowed.aforo("skew", NAME, "--version", "1", *options)
+
+    assert (done.returncode, said in " ".join(done.stderr.replace("│", " ").split())) == (code, True), done.stderr
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from aforo.cli import (
     rebuilding,
     replaying,
     serving,
+    skewing,
     steps,
 )
 from aforo.errors import AforoError
@@ -44,6 +45,7 @@ PANELS = (
     (serving, "Predictions"),
     (prediction_log, "Predictions"),
     (replaying, "Predictions"),
+    (skewing, "Predictions"),
     (prune, "Housekeeping"),
 )
 for module, panel in PANELS:

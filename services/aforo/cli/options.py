@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -27,3 +28,4 @@ AgainOption = Annotated[
 PromoteOption = Annotated[
     bool, typer.Option("--promote/--hold", envvar="AFORO_PROMOTE", help="Whether to make it the champion.")
 ]
+DayOption = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day, in UTC.", show_default=False)]

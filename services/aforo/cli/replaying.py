@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 import typer
 
-from aforo.cli.options import JsonOption, UseCaseArgument
+from aforo.cli.options import DayOption, JsonOption, UseCaseArgument
 from aforo.cli.output import print_line, show_facts, show_json, show_table
 from aforo.errors import NotReproduced
 from aforo.settings import Settings
@@ -15,8 +14,6 @@ from aforo.use_case import load_use_case
 from aforo.workflows import parity as parity_of
 from aforo.workflows.replay import replay as replay_version
 from aforo.workflows.wiring import Platform
-
-_Day = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day, in UTC.", show_default=False)]
 
 
 def add_to(app: typer.Typer, panel: str) -> None:
@@ -28,8 +25,8 @@ def add_to(app: typer.Typer, panel: str) -> None:
 def replay(
     use_case: UseCaseArgument,
     version: Annotated[str, typer.Option(help="Number or alias.")] = "champion",
-    since: _Day = None,
-    until: _Day = None,
+    since: DayOption = None,
+    until: DayOption = None,
     recorded_by: Annotated[
         str | None, typer.Option(help="Only what this version answered.", show_default=False)
     ] = None,
@@ -69,8 +66,8 @@ def replay(
 def parity(
     use_case: UseCaseArgument,
     version: Annotated[str, typer.Option(help="Number or alias.")] = "champion",
-    since: _Day = None,
-    until: _Day = None,
+    since: DayOption = None,
+    until: DayOption = None,
     rows: Annotated[int, typer.Option(min=1, max=1_000_000, help="The last so many that it answered.")] = 10_000,
     as_json: JsonOption = False,
 ) -> None:

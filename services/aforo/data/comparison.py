@@ -1,7 +1,7 @@
 """What differs between two tables in their columns and distributions; `aforo.data.differences` compares rows.
 
-Two snapshots of one source say what happened in between; a snapshot and the rows that were asked of a model say whether
-serving meets what training saw (training-serving skew).
+Two snapshots of one source say what happened in between. `aforo.data.skew` compares what a model is asked with what it
+learnt from.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from pydantic import Field
 
 from aforo.contracts.specification import Specification
 from aforo.data.profiles import ColumnProfile, edges_of, profile_of, range_of
-from aforo.errors import DataError
 
 Tables = Callable[[], Iterable[pl.DataFrame]]
 """Gives a table part by part, from the start at every call."""
@@ -134,35 +133,6 @@ def difference(before: ColumnProfile, after: ColumnProfile) -> Difference:
             }
         )
     return found
-
-
-def skew(
-    snapshot: Tables, predictions: Tables, features: Sequence[str], private: frozenset[str] = frozenset()
-) -> Comparison:
-    """Return how the rows that a model is asked about differ from those it learnt from (training-serving skew).
-
-    Parameters
-    ----------
-    snapshot
-        The rows of training.
-    predictions
-        The rows of requests, with one column a feature; what else the table has is left alone.
-    features
-        Names of the columns that an application sends; the whole contract of a served model.
-
-    Raises
-    ------
-    DataError
-        The predictions lack one of the features: a request without it would have been refused.
-    """
-    served = next(iter(predictions()), None)
-    lacking = [name for name in features if served is None or name not in served.columns]
-    if lacking:
-        raise DataError(
-            f"the table of predictions has no {', '.join(lacking)}; expected every feature of the model",
-            hint="select the columns of the requests, one a feature",
-        )
-    return compare(snapshot, predictions, columns=features, private=private)
 
 
 class _Columns:

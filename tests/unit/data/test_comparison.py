@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 
-from aforo.data.comparison import Comparison, Difference, Tables, compare, skew
-from aforo.errors import DataError
+from aforo.data.comparison import Comparison, Difference, Tables, compare
 
 
 def tables(frame: pl.DataFrame, size: int = 97) -> Tables:
@@ -123,23 +122,3 @@ def test_a_table_does_not_differ_from_itself_however_it_is_cut(values: list[floa
 
     assert found.distance in (0.0, None)
     assert not found.stands_out
-
-
-def test_skew_shows_a_unit_that_changed_on_the_way_to_the_model() -> None:
-    rng = np.random.default_rng(4)
-    celsius = rng.normal(15, 8, 2_000)
-    snapshot = pl.DataFrame({"temperature": celsius, "origin": ["JFK", "EWR"] * 1_000, "late": [True] * 2_000})
-    asked = pl.DataFrame(
-        {"request": range(500), "temperature": celsius[:500] * 1.8 + 32, "origin": ["JFK", "EWR"] * 250}
-    )
-
-    found = skew(tables(snapshot), tables(asked), ["temperature", "origin"])
-
-    assert [difference.column for difference in found.differences if difference.stands_out] == ["temperature"]
-
-
-def test_predictions_without_a_feature_are_refused() -> None:
-    frame = pl.DataFrame({"a": [1]})
-
-    with pytest.raises(DataError, match="the table of predictions has no b, c; expected every feature"):
-        skew(tables(frame), tables(frame), ["a", "b", "c"])

@@ -192,6 +192,8 @@ def test_the_digest_is_of_the_meaning_and_not_of_the_text(tmp_path: Path):
             },
             "calibration.sets makes sets of labels, and a regression has none",
         ),
+        ({"skew": {"columns": {"shelf": {}}}}, "skew.columns names 'shelf', which no candidate reads"),
+        ({"skew": {"max_distance": 2}}, "skew.max_distance: Input should be less than or equal to 1"),
         ({"seed": "lucky"}, "seed: Input should be a valid integer"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
