@@ -46,7 +46,7 @@ upgrade: secrets  ## back up, build the new images, migrate, start
 images:  ## save the whole platform into one archive, for a machine without the internet
 	@$(OPERATE) images
 
-test-stack: $(VENV)/ready  ## build, start and drive the platform, break it, restore it; takes about 20 minutes
+test-stack: $(VENV)/ready  ## build, start and drive the platform, break it, restore it; takes about 15 minutes
 	$(VENV)/bin/pytest tests/stack -m stack --durations 15
 
 test-offline: $(VENV)/ready  ## start the platform from its archive in a Docker engine that reaches nothing; root, 15 GB of disk

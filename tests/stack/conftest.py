@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,17 @@ import pytest
 # Neither the operator's tools nor the module beside this one are part of a package.
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[2] / "deploy")]
 
-from stack_platform import COMMIT, PORTS, Platform, copy_of_the_working_tree, figures, memory_of, wait_for  # noqa: E402
+from browser import Browser, chromium  # noqa: E402
+from stack_platform import (  # noqa: E402
+    COMMIT,
+    PORTS,
+    Platform,
+    copy_of_the_working_tree,
+    figures,
+    in_words,
+    memory_of,
+    wait_for,
+)
 
 
 @pytest.fixture(scope="session")
@@ -39,26 +49,56 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         if name in os.environ:
             stack.set(name, os.environ[name])
     stack.set("AFORO_CODE_COMMIT", COMMIT)
-    stack.compose("down", "--volumes", "--remove-orphans")
+    stack.remove()
     start = time.monotonic()
-    stack.compose("build")
+    stack.compose("--profile", "observability", "build")
     figures["images built, s"] = f"{time.monotonic() - start:.0f}"
     try:
         figures["from images built to all healthy, s"] = f"{stack.up():.0f}"
-        figures["memory at rest, MiB"] = memory_of(stack)
+        figures["memory at rest, MiB"] = in_words(memory_of(stack))
         yield stack
     finally:
         if not kept:
-            stack.compose("down", "--volumes", "--remove-orphans", check=False)
+            stack.remove()
 
 
 @pytest.fixture(scope="session")
-def champion(platform: Platform) -> str:
-    """A use case that was trained and promoted: breast_cancer, which takes seconds."""
-    platform.train("breast_cancer")
+def first_run(platform: Platform) -> str:
+    """The run id of a training of breast_cancer, which takes seconds; it may still run."""
+    return platform.trigger("breast_cancer")
+
+
+@pytest.fixture(scope="session")
+def champion(platform: Platform, first_run: str) -> str:
+    """A use case that was trained and promoted."""
+    platform.finish("breast_cancer", first_run)
     with platform.api() as api:
         wait_for(lambda: "champion" in api.get("/models/breast_cancer").json()["live"], 60, "the champion to be served")
     return "breast_cancer"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with chromium(tmp_path_factory.mktemp("profile")) as session:
+        yield session
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Where pictures of the pages go; AFORO_PICTURES keeps them."""
+    folder = Path(os.environ.get("AFORO_PICTURES", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show with a failure what was wrong with the platform at that moment."""
+    report = yield
+    stack = getattr(item, "funcargs", {}).get("platform")
+    if report.failed and isinstance(stack, Platform):
+        report.sections.append(("services that are not healthy", stack.troubles()))
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import ssl
 import subprocess
@@ -11,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ PORTS = {"API": 18443, "AIRFLOW": 18444, "MLFLOW": 18445, "STORE_CONSOLE": 18446
 FINISHED = ("success", "failed")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 """What the images are told they were built from; the copy they are built from is no checkout."""
+Memory = dict[str, tuple[float, ...]]
 figures: dict[str, str] = {}
 """What was measured on the way; printed at the end."""
 
@@ -34,6 +36,7 @@ class Platform:
 
     folder: Path
     project: str = "aforo-test"
+    _tokens: dict[tuple[str, ...], str] = field(default_factory=dict)
 
     def set(self, name: str, value: str) -> None:
         """Change a line of .env, as an operator does."""
@@ -72,12 +75,28 @@ class Platform:
         start = time.monotonic()
         done = self.run("docker", "compose", "up", "--detach", "--wait", *arguments, check=False)
         if done.returncode:
-            pytest.fail(f"{done.stderr[-3000:]}\n{self.compose('logs', '--tail', '40', check=False)[-20000:]}")
+            pytest.fail(f"{done.stderr[-3000:]}\n{self.troubles()}")
         return time.monotonic() - start
+
+    def remove(self) -> None:
+        """Remove it with all its data; nothing is lost that would have to be written down in time."""
+        self.compose("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "1")
 
     def containers(self) -> dict[str, dict[str, Any]]:
         lines = self.compose("ps", "--all", "--format", "json").splitlines()
         return {item["Service"]: item for item in map(json.loads, filter(str.strip, lines))}
+
+    def troubles(self) -> str:
+        """Return the state and the end of the log of each service that is not as it should be."""
+        parts = []
+        for service, item in self.containers().items():
+            if (item["State"], item["Health"]) == ("running", "healthy"):
+                continue
+            if service in ONE_SHOTS and (item["State"], item["ExitCode"]) == ("exited", 0):
+                continue
+            log = self.compose("logs", "--no-log-prefix", "--tail", "40", service, check=False)
+            parts.append(f"--- {service}: {item['Status']}\n{log[-8000:]}")
+        return "\n".join(parts) or "every service is healthy"
 
     def inspect(self, service: str) -> dict[str, Any]:
         return json.loads(self.run("docker", "inspect", self.containers()[service]["ID"]).stdout)[0]
@@ -96,10 +115,13 @@ class Platform:
     def airflow(self, user: str = "admin") -> Iterator[httpx.Client]:
         """Give a client that is logged in to Airflow's REST API."""
         account = {"username": user, "password": self.secret(f"airflow_{user}_password")}
+        login = (*account.values(), self.secret("airflow_jwt_secret"))
         with self.client("AIRFLOW") as client:
-            answer = client.post("/auth/token", json=account)
-            answer.raise_for_status()
-            client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+            if login not in self._tokens:
+                answer = client.post("/auth/token", json=account)
+                answer.raise_for_status()
+                self._tokens[login] = answer.json()["access_token"]
+            client.headers["Authorization"] = f"Bearer {self._tokens[login]}"
             yield client
 
     def mlflow(self, user: str = "data-scientist") -> httpx.Client:
@@ -165,7 +187,7 @@ def wait_for(holds: Callable[[], bool], timeout_s: float, what: str) -> None:
                 return
         if time.monotonic() > end:
             pytest.fail(f"waited {timeout_s:.0f} s in vain for {what}")
-        time.sleep(1)
+        time.sleep(0.5)
 
 
 def copy_of_the_working_tree(folder: Path) -> Path:
@@ -181,12 +203,22 @@ def copy_of_the_working_tree(folder: Path) -> Path:
     return folder
 
 
-def memory_of(platform: Platform) -> str:
-    """Return each service's memory as ``service used/limit``."""
+def memory_of(platform: Platform) -> Memory:
+    """Return each running service's memory and its limit, in MiB."""
     names = {item["ID"][:12]: service for service, item in platform.containers().items() if item["State"] == "running"}
     answer = platform.run("docker", "stats", "--no-stream", "--format", "json", *names).stdout
-    used = {
-        names[line["ID"][:12]]: line["MemUsage"].replace("MiB", "").replace(" ", "")
-        for line in map(json.loads, answer.splitlines())
-    }
-    return ", ".join(f"{service} {used[service]}" for service in sorted(used))
+    lines = map(json.loads, answer.splitlines())
+    return {names[line["ID"][:12]]: tuple(map(mebibytes, line["MemUsage"].split(" / "))) for line in lines}
+
+
+def mebibytes(text: str) -> float:
+    """Read a size as Docker writes it, such as ``2.75GiB``."""
+    number, unit = re.fullmatch(r"([\d.]+)([KMG]?i?B)", text).groups()  # type: ignore[union-attr]
+    return float(number) * {"B": 2**-20, "KiB": 2**-10, "MiB": 1, "GiB": 2**10}[unit]
+
+
+def in_words(memory: Memory) -> str:
+    """Write memory and its share of the limit, as deploy/README.md does."""
+    together = {"together": tuple(map(sum, zip(*memory.values(), strict=True)))}
+    shares = (memory | together).items()
+    return ", ".join(f"{name} {used:,.0f} ({used / limit:.0%})" for name, (used, limit) in shares)

@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import Browser, chromium
+from browser import Browser
 from stack_platform import PORTS, Platform
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
 
 STEPS = ("ingest", "validate", "split", "train", "calibrate", "evaluate", "promote")
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with chromium(tmp_path_factory.mktemp("profile")) as session:
-        yield session
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Where pictures of the pages go; AFORO_PICTURES keeps them."""
-    folder = Path(os.environ.get("AFORO_PICTURES", tmp_path))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def test_an_engineer_logs_in_to_airflow_and_sees_the_run_in_the_graph(

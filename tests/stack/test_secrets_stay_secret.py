@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 
@@ -89,7 +90,7 @@ def test_no_layer_of_our_images_holds_one(platform: Platform, secrets: dict[str,
         with subprocess.Popen(["docker", "save", *sorted(ours)], stdout=subprocess.PIPE) as saved:
             found = subprocess.run(
                 ["grep", "--text", "--only-matching", "--fixed-strings", f"--file={patterns}"],
-                stdin=saved.stdout, capture_output=True, check=False,
+                stdin=saved.stdout, capture_output=True, check=False, env=os.environ | {"LC_ALL": "C"},
             )  # fmt: skip
         assert found.stdout == b""
         assert found.returncode == 1, found.stderr  # read to the end, nothing found

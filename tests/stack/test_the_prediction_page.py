@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from browser import Browser, chromium
+from browser import Browser
 from stack_platform import wait_for
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
@@ -41,20 +41,6 @@ def address(
     assert trained.returncode == 0, trained.stderr
     with serving(environment, home.parent / "service.log") as client:
         yield str(client.base_url)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with chromium(tmp_path_factory.mktemp("profile")) as session:
-        yield session
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Where pictures of the page go; AFORO_PICTURES keeps them."""
-    folder = Path(os.environ.get("AFORO_PICTURES", tmp_path))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def try_a_row(browser: Browser, address: str, **values: str) -> str:
