@@ -18,7 +18,9 @@ Text is trimmed before it is read as anything but text.
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable
+from typing import Any
 
 import polars as pl
 
@@ -98,7 +100,7 @@ def _to_integer(values: pl.Series) -> pl.Series:
         whole = _whole(values.cast(pl.Float64))
     else:
         raise _unfit(values, "integer")
-    return _only(whole, whole.is_between(-LARGEST_EXACT_INTEGER, LARGEST_EXACT_INTEGER))
+    return _only_exact(whole)
 
 
 def _to_number(values: pl.Series) -> pl.Series:
@@ -108,7 +110,7 @@ def _to_number(values: pl.Series) -> pl.Series:
     elif dtype == pl.String:
         number = values.str.strip_chars().cast(pl.Float64, strict=False)
     elif dtype in (pl.Int64, pl.UInt64, pl.Int128):
-        number = _only(values, values.is_between(-LARGEST_EXACT_INTEGER, LARGEST_EXACT_INTEGER)).cast(pl.Float64)
+        number = _only_exact(values).cast(pl.Float64)
     elif dtype.is_numeric() or dtype == pl.Boolean:
         number = values.cast(pl.Float64)
     else:
@@ -172,6 +174,15 @@ def _parse_timestamps(text: pl.Series) -> pl.Series:
 def _whole(numbers: pl.Series) -> pl.Series:
     """The numbers that are whole, as integers."""
     return _only(numbers, (numbers == numbers.floor()) & (numbers.abs() <= LARGEST_EXACT_INTEGER)).cast(pl.Int64)
+
+
+def _only_exact(values: pl.Series) -> pl.Series:
+    """``values`` up to 2**53, beyond which not every whole number has a float64; null for the others."""
+    low, high = typing.cast("Any", values.min()), typing.cast("Any", values.max())
+    # The extremes cost a fraction of a comparison of each value.
+    if low is None or (low >= -LARGEST_EXACT_INTEGER and high <= LARGEST_EXACT_INTEGER):
+        return values
+    return values.set(~values.is_between(-LARGEST_EXACT_INTEGER, LARGEST_EXACT_INTEGER), None)
 
 
 def _only(values: pl.Series, fits: pl.Series) -> pl.Series:

@@ -9,6 +9,7 @@ from typing import Any, cast
 import polars as pl
 
 from aforo.contracts.specification import Specification
+from aforo.contracts.table import LARGEST_EXACT_INTEGER
 
 _MOST_VALUES = 1_000
 _TOP_VALUES = 20
@@ -88,15 +89,22 @@ class _Column:
         if self._maximum is None or high > self._maximum:
             self._maximum = high
         if self.dtype.is_numeric() or self.dtype == pl.Boolean:
-            # In float64: a sum of large integers would overflow. In one piece: the sum of fractions depends on pieces.
-            whole = values.rechunk() if values.dtype.is_float() else values
-            self._sum += float(whole.cast(pl.Float64).sum())
+            self._sum += self._sum_of(values, present, max(abs(low), abs(high)))
+
+    @staticmethod
+    def _sum_of(values: pl.Series, present: int, largest: float) -> float:
+        if not values.dtype.is_float() and largest * present <= LARGEST_EXACT_INTEGER:
+            # No sum on the way is more than float64 holds: the integers' own sum is the same.
+            return float(values.sum())
+        # In float64: a sum of large integers would overflow. In one piece: the sum of fractions depends on pieces.
+        whole = values.rechunk() if values.dtype.is_float() else values
+        return float(whole.cast(pl.Float64).sum())
 
     def _count(self, values: pl.Series) -> pl.Series | None:
         """Count the values, and return those that occur; ``None``, and no more counts, if they are too many."""
         assert self._counts is not None  # noqa: S101
         if values.head(_FIRST_ROWS).drop_nulls().n_unique() <= _MOST_VALUES:
-            table = values.alias("value").drop_nulls().value_counts(name="rows")
+            table = values.alias("value").value_counts(name="rows").drop_nulls("value")
             if table.height <= _MOST_VALUES:
                 self._counts.update(dict(zip(table.get_column("value"), table.get_column("rows"), strict=True)))
             if table.height <= _MOST_VALUES and len(self._counts) <= _MOST_VALUES:

@@ -210,8 +210,10 @@ def _derive(table: pl.DataFrame, name: str, expression: pl.Expr, file: str) -> p
 
 
 def _evaluate(table: pl.DataFrame, expression: pl.Expr, place: str, file: str) -> pl.DataFrame:
+    # The columns it reads alone. One that reads none gives a single value, which needs a table to be as long as.
+    read = table.select(list(dict.fromkeys(expression.meta.root_names())) or table.columns[:1])
     try:
-        return table.with_columns(expression)
+        return read.with_columns(expression)
     except pl.exceptions.PolarsError as error:
         raise DataError(
             f"{file}: {place} cannot be computed for some rows: {str(error).partition(chr(10))[0]}",

@@ -112,3 +112,17 @@ def test_an_s3_source_needs_no_s3_store(tmp_path: Path, s3_settings: Settings, s
     [batch] = CsvSource(path=f"s3://{raw}/t.csv").open(tmp_path, s3_settings).batches(["a"])
 
     assert batch.table["a"].to_list() == ["1"]
+
+
+def test_a_big_file_is_read_once_and_in_order_whatever_its_row_groups(tmp_path: Path, settings: Settings) -> None:
+    rows = 2_300_000
+    pl.DataFrame({"id": pl.int_range(rows, eager=True)}).write_parquet(tmp_path / "big.parquet", row_group_size=300_007)
+
+    batches = list(ParquetSource(path="big.parquet").open(tmp_path, settings).batches(["id"]))
+
+    assert (
+        pl.concat(batch.table for batch in batches).get_column("id").equals(pl.int_range(rows, eager=True).alias("id"))
+    )
+    assert [int(number) for batch in batches for number in batch.numbers] == list(range(1, rows + 1))
+    # Nothing is held for long: a batch is no more than a part of a row group or two.
+    assert max(batch.table.height for batch in batches) <= 300_007

@@ -9,6 +9,8 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from aforo.data.sources.locations import Location, locate
 from aforo.data.sources.reader import Batch, SourceSpec, require_columns
@@ -16,6 +18,7 @@ from aforo.errors import SourceError
 from aforo.settings import Settings
 
 _BATCH_ROWS = 1 << 17
+_SPAN_ROWS = 1 << 20
 
 # By itself Polars reads four groups of rows or more ahead, of some 60 MB each; one ahead is as fast. It
 # takes this from the environment alone, when it begins to read.
@@ -43,7 +46,7 @@ class ParquetSource(SourceSpec):
 
 
 class ParquetReader:
-    """Reads with Polars' streaming engine: a few batches are in memory at a time, whatever the file's size."""
+    """Reads with Polars' streaming engine: a few row groups are in memory at a time, whatever the file's size."""
 
     def __init__(self, files: Sequence[Location]) -> None:
         self._files = files
@@ -58,11 +61,15 @@ class ParquetReader:
             require_columns(file.name, wanted, tuple(self._schema(file)))
             first = 1
             try:
-                for table in self._scan(file).select(wanted).collect_batches(chunk_size=_BATCH_ROWS):
-                    numbers = np.arange(first, first + table.height, dtype=np.int64)
-                    first += table.height
-                    yield Batch(table, numbers, file.name)
-            except (pl.exceptions.PolarsError, OSError) as error:
+                # One scan for all spans: Polars remembers the file's footer with it.
+                scan = self._scan(file).select(wanted)
+                for rows in _spans(file):
+                    span = scan if rows is None else scan.slice(first - 1, rows)
+                    for table in span.collect_batches(chunk_size=_BATCH_ROWS):
+                        numbers = np.arange(first, first + table.height, dtype=np.int64)
+                        first += table.height
+                        yield Batch(table, numbers, file.name)
+            except (pl.exceptions.PolarsError, pa.ArrowException, OSError) as error:
                 raise _damaged(file, error) from error
 
     def _schema(self, file: Location) -> dict[str, pl.DataType]:
@@ -74,6 +81,26 @@ class ParquetReader:
     @staticmethod
     def _scan(file: Location) -> pl.LazyFrame:
         return pl.scan_parquet(file.url, storage_options=file.scan_options, glob=False)
+
+
+def _spans(file: Location) -> Iterator[int | None]:
+    """Yield how many rows to read in one go: whole row groups, of about a million rows; ``None`` is all of them.
+
+    The streaming engine decodes ahead of whoever takes its batches, which a bound on the rows holds to 0.1 GB. Over a
+    network, running ahead is what hides the wait.
+    """
+    if file.store is not None:
+        yield None
+        return
+    footer = pq.read_metadata(file.path)
+    rows = 0
+    for group in range(footer.num_row_groups):
+        rows += footer.row_group(group).num_rows
+        if rows >= _SPAN_ROWS:
+            yield rows
+            rows = 0
+    if rows:
+        yield rows
 
 
 def _damaged(file: Location, error: Exception) -> SourceError:
