@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -19,10 +18,6 @@ from aforo.settings import Settings
 
 _BATCH_ROWS = 1 << 17
 _SPAN_ROWS = 1 << 20
-
-# By itself Polars reads four groups of rows or more ahead, of some 60 MB each; one ahead is as fast. It
-# takes this from the environment alone, when it begins to read.
-os.environ.setdefault("POLARS_ROW_GROUP_PREFETCH_SIZE", "1")
 
 
 class ParquetSource(SourceSpec):
