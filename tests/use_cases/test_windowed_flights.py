@@ -14,7 +14,7 @@ import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ import yaml
 
 from aforo.errors import DataError
 from aforo.monitoring.prediction_log import PredictionLog
+from aforo.workflows import skew
 from aforo.workflows.bulk import predict
 
 if TYPE_CHECKING:
@@ -220,33 +221,18 @@ def in_hours(windowed: Home, told: Counter[str]) -> Iterator[None]:
 @pytest.mark.usefixtures("in_hours")
 def test_a_window_that_came_in_another_unit_is_named_and_shown(windowed: Home, tmp_path: Path) -> None:
     page = tmp_path / "skew.html"
-    skew = ("skew", NAME, "--version", "1", "--until", "2013-01-01")
 
-    done = windowed.aforo(*skew, "--html", page)
-    allowed = windowed.aforo(*skew, "--max-distance", "mean_delay_2h=1")
+    done = windowed.aforo("skew", NAME, "--version", "1", "--until", "2013-01-01", "--html", page)
 
     assert done.returncode == 1
     assert "version 1 is asked about other rows than it learnt from: mean_delay_2h\n" in done.stderr
     assert f"1 of {2 + len(WINDOWS)} columns are skewed" in done.stdout
     assert page.read_text().index("<h2>mean_delay_2h</h2>") < page.read_text().index("<h2>origin</h2>")
-    assert allowed.returncode == 0, allowed.stderr
 
 
-@pytest.mark.parametrize(
-    ("options", "code", "said"),
-    [
-        (("--until", "2012-12-31"), 1, "no row that windowed_flights version 1 predicted is recorded"),
-        (("--max-distance", "month=1"), 2, "skew.columns names 'month', which no candidate reads"),
-        (("--max-missing", "origin=2"), 2, "columns.origin.max_missing"),
-        (("--max-unseen", "many"), 2, "expected a share from 0 to 1"),
-    ],
-)
-def test_skew_that_cannot_be_asked_for_is_refused(
-    windowed: Home, options: tuple[str, str], code: int, said: str
-) -> None:
-    done = windowed.aforo("skew", NAME, "--version", "1", *options)
-
-    assert (done.returncode, said in " ".join(done.stderr.replace("│", " ").split())) == (code, True), done.stderr
+def test_days_without_a_recorded_row_are_refused(windowed: Home) -> None:
+    with pytest.raises(DataError, match=r"no row that windowed_flights version 1 predicted is recorded"):
+        skew.run(windowed.use_case(NAME), "1", windowed.platform, until=date(2012, 12, 31))
 
 
 @pytest.fixture

@@ -49,11 +49,12 @@ def skew(
     settings = Settings.from_environment()
     described = load_use_case(settings.use_cases, use_case)
     given = {"max_distance": max_distance, "max_missing": max_missing, "max_unseen": max_unseen}
+    bounds = with_bounds(described, given)
     report, page = skew_of.run(
         described,
         version,
         Platform.of(settings),
-        bounds=_with_bounds(described, given),
+        bounds=bounds,
         since=since.date() if since else None,
         until=until.date() if until else None,
     )
@@ -92,7 +93,7 @@ def _show(report: skew_of.SkewReport) -> None:
     print_line(f"{len(found.skewed)} of {len(found.columns)} columns are skewed")
 
 
-def _with_bounds(use_case: UseCase, given: dict[str, list[str] | None]) -> SkewSpec:
+def with_bounds(use_case: UseCase, given: dict[str, list[str] | None]) -> SkewSpec:
     """Return the use case's bounds, with those of the command line in their place."""
     document = use_case.skew.model_dump()
     columns: dict[str, dict[str, object]] = defaultdict(dict, document.pop("columns"))
