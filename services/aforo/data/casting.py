@@ -74,7 +74,7 @@ def normalise(values: pl.Series) -> pl.Series:
     if values.dtype.is_float():
         return values.fill_nan(None) if values.is_nan().any() else values
     if values.dtype == pl.String:
-        empty = values.str.len_bytes() == 0
+        empty = values == ""
         return values.set(empty, None) if empty.any() else values
     return values
 
@@ -110,7 +110,7 @@ def _to_number(values: pl.Series) -> pl.Series:
     elif dtype == pl.String:
         number = values.str.strip_chars().cast(pl.Float64, strict=False)
     elif dtype in (pl.Int64, pl.UInt64, pl.Int128):
-        number = _only_exact(values).cast(pl.Float64)
+        return _only_exact(values).cast(pl.Float64)
     elif dtype.is_numeric() or dtype == pl.Boolean:
         number = values.cast(pl.Float64)
     else:

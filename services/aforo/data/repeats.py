@@ -35,8 +35,6 @@ def once_each(rows: pl.DataFrame, work: Callable[[pl.DataFrame], pl.Series]) -> 
 
 def _starts_of_runs(rows: pl.DataFrame) -> npt.NDArray[np.int64]:
     """(R,) where a row differs from the one before it; the first row is such a place."""
-    differs = np.zeros(rows.height, dtype=np.bool_)
-    differs[:1] = True
-    for column in rows.iter_columns():
-        differs |= column.ne_missing(column.shift()).to_numpy()
-    return np.flatnonzero(differs)
+    is_first = pl.int_range(pl.len()) == 0
+    differs = rows.select(is_first.or_(pl.any_horizontal(pl.all().ne_missing(pl.all().shift())))).to_series()
+    return np.flatnonzero(differs.to_numpy())
