@@ -25,9 +25,10 @@ import polars as pl
 import pytest
 import yaml
 
+from aforo.contracts.run import RunKey
 from aforo.errors import DataError
 from aforo.monitoring.prediction_log import PredictionLog
-from aforo.workflows import skew
+from aforo.workflows import reproduce, skew
 from aforo.workflows.bulk import predict
 
 if TYPE_CHECKING:
@@ -174,6 +175,15 @@ def test_a_departure_is_dated_as_the_clock_at_the_airport_shows_it(windowed: Hom
     assert both.get_column("departed_at").to_list() == both.get_column("by clock").to_list()
     local = both.get_column("departed_at").dt.convert_time_zone("America/New_York")
     assert (local.dt.day() != both.get_column("day")).any()  # some left after midnight
+
+
+def test_a_version_from_which_windows_were_hidden_is_made_again_bit_for_bit(windowed: Home) -> None:
+    use_case = windowed.use_case(NAME)
+    assert use_case.data.windows[0].hidden == 0.2
+
+    certificate = reproduce.run(use_case, RunKey("one"), windowed.platform)
+
+    assert {link.status for link in certificate.links} == {"same"}
 
 
 @pytest.fixture(scope="module")
