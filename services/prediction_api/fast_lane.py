@@ -141,6 +141,7 @@ class FastLaneProtocol(GuardedProtocol):
             self._batcher = served.batcher
             deadline = request.started + self.predicting.limits.deadline_s
             served.batcher.enqueue(exchange.rows, deadline, done, is_gone=self.transport.is_closing)
+            self.predicting.outbox.expect()
         except Exception as error:  # refused in one place, whatever it is
             self._write(self.predicting.refuse(request, error))
 
