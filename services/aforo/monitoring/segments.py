@@ -89,7 +89,7 @@ def read_segment(path: Path, data: bytes) -> Segment:
         table = _table(records, header) if records else empty_table(header.contract)
     except ValidationError as error:
         raise DataError(f"{path.name}: its header is not that of a segment: {error.errors()[0]['msg']}") from error
-    except (TypeError, pl.exceptions.PolarsError) as error:
+    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
         raise DataError(f"{path.name}: its records are not those of its contract: {error}") from error
     except DataError as error:
         raise DataError(f"{path.name}: {error.message}") from error
