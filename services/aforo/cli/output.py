@@ -13,7 +13,7 @@ from aforo.contracts.run import Manifest
 
 # What only the next step needs; `--json` has it. Keys of stored objects, and what the title says already.
 _FOR_MACHINES = {"use_case", "run_key", "inputs", "seconds", "membership", "report", "report_digest", "scores"}
-_FOR_MACHINES |= {"reference", "predictor", "mlflow_run_id", "is_baseline", "provenance"}
+_FOR_MACHINES |= {"reference", "predictor", "mlflow_run_id", "is_baseline", "provenance", "integrated_gradients"}
 _UNWRAPPED = 10_000
 
 

@@ -6,7 +6,7 @@ from contextlib import redirect_stdout
 import pytest
 
 from aforo.cli.output import show_facts, show_manifest, show_table
-from aforo.contracts.run import CalibrateManifest, SplitManifest
+from aforo.contracts.run import CalibrateManifest, CandidateSummary, SplitManifest, TrainManifest
 
 LONG = "A sentence that is much longer than a narrow terminal is wide, so that it has to go on in the next line."
 ROWS = [("wind_direction", 0.25, LONG), ("month", 12.0, "Short")]
@@ -96,3 +96,28 @@ def test_a_named_record_alone_is_a_table_of_one_row(capsys):
         "  small  platt                     0.0000  platt 0.1000",
     ]
     assert "predictor.onnx" not in said
+
+
+def test_what_the_report_draws_is_not_a_column_of_the_table(capsys):
+    candidate = {
+        "name": "neural_network",
+        "kind": "neural_network",
+        "is_baseline": False,
+        "hyperparameters": {"epochs": 50},
+        "validation_loss": 0.5,
+        "fits": 2,
+        "seconds": 3.0,
+        "scores": "runs/late_order/k/train/neural_network/scores.onnx",
+        "reference": "runs/late_order/k/train/neural_network/reference.npy",
+        "mlflow_run_id": "d4",
+        "integrated_gradients": {"hour": 0.25},
+    }
+    manifest = TrainManifest.model_construct(
+        use_case="late_order", run_key="k", seconds=3.0, candidates=(CandidateSummary.model_validate(candidate),)
+    )
+    show_manifest(manifest, as_json=False)
+
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "  name            kind            validation loss  fits  seconds  hyperparameters",
+        "  neural_network  neural_network           0.5000     2   3.0000  epochs 50",
+    ]
