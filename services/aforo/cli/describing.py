@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from aforo.cli.options import JsonOption, UseCaseArgument
+from aforo.cli.options import HtmlOption, JsonOption, UseCaseArgument
 from aforo.cli.output import print_line, show_facts, show_json, show_table
 from aforo.cli.questions import describe as use_case
 from aforo.contracts.table import ColumnContract
@@ -97,9 +96,7 @@ def snapshot(
     key: Annotated[
         list[str] | None, typer.Option(help="Column that identifies a row; may be repeated. Default: the whole row.")
     ] = None,
-    html: Annotated[
-        Path | None, typer.Option(help="Write a page with a picture of each column here.", show_default=False)
-    ] = None,
+    html: HtmlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show a snapshot, or what has changed from it to another one: rows, columns, distributions."""

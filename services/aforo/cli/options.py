@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -29,3 +30,6 @@ PromoteOption = Annotated[
     bool, typer.Option("--promote/--hold", envvar="AFORO_PROMOTE", help="Whether to make it the champion.")
 ]
 DayOption = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day, in UTC.", show_default=False)]
+HtmlOption = Annotated[
+    Path | None, typer.Option(help="Write a page with a picture of each column here.", show_default=False)
+]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from pydantic import ValidationError
 
-from aforo.cli.options import DayOption, JsonOption, UseCaseArgument
+from aforo.cli.options import DayOption, HtmlOption, JsonOption, UseCaseArgument
 from aforo.cli.output import print_line, show_json, show_table
 from aforo.data.skew import SkewSpec
 from aforo.errors import SkewFound
@@ -40,9 +39,7 @@ def skew(
     max_unseen: Annotated[
         list[str] | None, typer.Option(metavar=_BOUND, help="Which share of values may be new, 0-1.")
     ] = None,
-    html: Annotated[
-        Path | None, typer.Option(help="Write a page with a picture of each column here.", show_default=False)
-    ] = None,
+    html: HtmlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Hold the recorded rows that a version was asked about against those it learnt from. Exits 1 where they differ."""
