@@ -26,6 +26,9 @@ from aforo.storage import ObjectStore
 
 logger = logging.getLogger(__name__)
 
+WHEN_NOTHING_IS_RECORDED = "see AFORO_SERVE_LOG and --since; what was answered a minute ago may still wait in the spool"
+"""The hint of those who find no rows in the log."""
+
 _LOG, _FORGOTTEN = "predictions/log", "predictions/forgotten"
 
 

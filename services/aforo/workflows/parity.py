@@ -19,7 +19,7 @@ from aforo.contracts.run import RunKey
 from aforo.contracts.specification import Specification
 from aforo.errors import DataError, NotReproduced
 from aforo.export.parity import TOLERANCE
-from aforo.monitoring.prediction_log import PredictionLog
+from aforo.monitoring.prediction_log import WHEN_NOTHING_IS_RECORDED, PredictionLog
 from aforo.use_case import UseCase
 from aforo.workflows.answering import answer, answer_table, checked
 from aforo.workflows.fitting import calibrate, fit
@@ -131,7 +131,7 @@ def _last_answers(
     if not answers.height:
         raise DataError(
             f"no answer of {name} version {version} is recorded",
-            hint="see AFORO_SERVE_LOG and --since; what was answered a minute ago may still wait in the spool",
+            hint=WHEN_NOTHING_IS_RECORDED,
         )
     return answers
 

@@ -17,7 +17,7 @@ import polars.selectors as cs
 from aforo.contracts.prediction import PredictionContract
 from aforo.contracts.specification import Specification
 from aforo.errors import DataError
-from aforo.monitoring.prediction_log import PredictionLog
+from aforo.monitoring.prediction_log import WHEN_NOTHING_IS_RECORDED, PredictionLog
 from aforo.registry.bundle import read_bundle
 from aforo.workflows.answering import PROBLEM, ROW, answer
 from aforo.workflows.wiring import Platform
@@ -114,7 +114,7 @@ def replay(
     if not totals.rows:
         raise DataError(
             f"no answer of {use_case} is recorded that could be replayed",
-            hint="see AFORO_SERVE_LOG and --since; what was answered a minute ago may still wait in the spool",
+            hint=WHEN_NOTHING_IS_RECORDED,
         )
     return totals.report(use_case, version)
 
