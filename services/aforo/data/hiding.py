@@ -12,7 +12,9 @@ from aforo.data.splits.keytext import fingerprint, key_text
 _GRAIN = 1_000_000
 
 
-def hide_windows(table: pl.DataFrame, windows: Sequence[WindowSpec], key: Sequence[str]) -> pl.DataFrame:
+def hide_windows(
+    table: pl.DataFrame, windows: Sequence[WindowSpec], key: Sequence[str], *, where: pl.Series | None = None
+) -> pl.DataFrame:
     """Return the rows, some of them without the columns over a window: all of one stream's, or none.
 
     A row is hidden from by the hash of its stream and its key alone, so neither the order of rows nor rows that are
@@ -22,6 +24,8 @@ def hide_windows(table: pl.DataFrame, windows: Sequence[WindowSpec], key: Sequen
     ----------
     key
         The columns that name a row; as in the contract, no fractions.
+    where
+        (N,) whether a row may be hidden from; by default all rows may.
 
     Examples
     --------
@@ -39,5 +43,7 @@ def hide_windows(table: pl.DataFrame, windows: Sequence[WindowSpec], key: Sequen
             texts = [key_text(name, table.schema[name]) for name in key]
             drawn = fingerprint(pl.concat_str(pl.lit(window.stream), *texts, separator="\x1f")) % _GRAIN
             is_hidden = drawn < round(window.hidden * _GRAIN)
+            if where is not None:
+                is_hidden &= pl.lit(where)
             table = table.with_columns(pl.when(~is_hidden).then(pl.col(name)).alias(name) for name in window.columns)
     return table

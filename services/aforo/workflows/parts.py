@@ -44,14 +44,8 @@ class Parts:
     @classmethod
     def placed(cls, table: pl.DataFrame, codes: pl.Series, use_case: UseCase) -> Parts:
         """Return the rows of a snapshot as a use case learns from them and is tested on them."""
-        windows = [window for window in use_case.data.windows if window.hidden]
-        if not windows:
-            return cls(table, codes)
-        learnt = hide_windows(table, windows, use_case.data.key)
-        is_test = pl.lit(codes == PARTS.index("test"))
-        names = [name for window in windows for name in window.columns]
-        shown = [pl.when(is_test).then(pl.col(name)).otherwise(learnt.get_column(name)).alias(name) for name in names]
-        return cls(table.with_columns(shown), codes)
+        is_learnt_from = codes != PARTS.index("test")
+        return cls(hide_windows(table, use_case.data.windows, use_case.data.key, where=is_learnt_from), codes)
 
     def of(self, *parts: Part) -> pl.DataFrame:
         """Return the rows of some parts, in the snapshot's order."""
