@@ -6,7 +6,7 @@ learnt from.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated
 
 import numpy as np
@@ -19,10 +19,10 @@ from aforo.data.profiles import ColumnProfile, edges_of, profile_of, range_of
 Tables = Callable[[], Iterable[pl.DataFrame]]
 """Gives a table part by part, from the start at every call."""
 
-# Bins of the distance between two histograms; narrower than those of a picture.
-_BINS = 1_000
-# How rarely chance alone makes a distance stand out, for one column.
-_ALPHA = 0.001
+BINS = 1_000
+"""Of the distance between two histograms; narrower than those of a picture."""
+ALPHA = 0.001
+"""How rarely chance alone makes one column stand out."""
 
 
 class Difference(Specification):
@@ -82,30 +82,25 @@ class Comparison(Specification):
     differences: tuple[Difference, ...]
 
 
-def compare(
-    before: Tables, after: Tables, *, columns: Sequence[str] | None = None, private: frozenset[str] = frozenset()
-) -> Comparison:
+def compare(before: Tables, after: Tables, *, private: frozenset[str] = frozenset()) -> Comparison:
     """Return how two tables' columns differ, in two passes over each and in constant memory.
 
     Parameters
     ----------
-    columns
-        Compare only these; by default all.
     private
         Columns whose values must not show.
     """
     first, last = next(iter(before())), next(iter(after()))
-    wanted = [name for name in dict.fromkeys((*first.columns, *last.columns)) if columns is None or name in columns]
-    shared = [name for name in wanted if name in first.columns and name in last.columns]
+    shared = [name for name in first.columns if name in last.columns]
     retyped = {n: (str(first.schema[n]), str(last.schema[n])) for n in shared if first.schema[n] != last.schema[n]}
     same = [name for name in shared if name not in retyped]
     sides = [_Columns(tables, same) for tables in (before, after)]
-    edges = edges_of((range_of(side) for side in sides), _BINS)
+    edges = edges_of((range_of(side) for side in sides), BINS)
     profiles = [profile_of(side, edges, private) for side in sides]
     differences = [difference(old, new) for old, new in zip(*profiles, strict=True)]
     return Comparison(
-        added_columns=tuple(name for name in wanted if name not in first.columns),
-        removed_columns=tuple(name for name in wanted if name not in last.columns),
+        added_columns=tuple(name for name in last.columns if name not in first.columns),
+        removed_columns=tuple(name for name in first.columns if name not in last.columns),
         retyped=retyped,
         differences=tuple(sorted(differences, key=lambda d: (-(d.distance or 0), d.column))),
     )
@@ -149,5 +144,5 @@ class _Columns:
 def _chance(before: ColumnProfile, after: ColumnProfile, values: int) -> float:
     """The distance under which independent rows of one distribution stay, but for one time in 1,000."""
     # Both are differences of empirical distributions; with Smirnov's bound, Bonferroni's for several values is wider.
-    bound = np.sqrt(np.log(2 / _ALPHA) / 2) if values == 1 else np.sqrt(np.log(2 * values / _ALPHA) / 2)
+    bound = np.sqrt(np.log(2 / ALPHA) / 2) if values == 1 else np.sqrt(np.log(2 * values / ALPHA) / 2)
     return float(min(1.0, bound * np.sqrt(1 / before.present + 1 / after.present)))

@@ -6,22 +6,20 @@ the same, and nobody sees it in an answer. It shows in the columns before it sho
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Annotated
 
 import numpy as np
+import polars as pl
 from pydantic import Field
 
 from aforo.contracts.specification import Specification
 from aforo.contracts.table import ColumnContract
-from aforo.data.comparison import Difference, Tables, difference
+from aforo.data.comparison import ALPHA, BINS, Difference, difference
 from aforo.data.profiles import ColumnProfile, Floats, Range, profile_of, recorded_ranges
 from aforo.data.snapshots import SnapshotManifest
 from aforo.errors import DataError
-
-_BINS = 1_000
-# How rarely chance alone makes a column stand out.
-_ALPHA = 0.001
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -115,17 +113,21 @@ class Skew(Specification):
 
 
 def skew(
-    manifest: SnapshotManifest, snapshot: Tables, asked: Tables, inputs: Sequence[ColumnContract], spec: SkewSpec
+    manifest: SnapshotManifest,
+    snapshot: Iterable[pl.DataFrame],
+    asked: Iterable[pl.DataFrame],
+    inputs: Sequence[ColumnContract],
+    spec: SkewSpec,
 ) -> tuple[Skew, tuple[tuple[ColumnProfile, ColumnProfile], ...]]:
     """Compare what a model is asked about with what it learnt from, in one pass over each and in constant memory.
 
     Parameters
     ----------
     snapshot
-        The rows of training, which ``manifest`` describes.
+        The rows of training, part by part, which ``manifest`` describes.
     asked
-        The rows of requests, with one column an input; what else the table has is left alone. Of private columns it
-        has hashes, so that only what is missing is compared.
+        The rows of requests, part by part, with one column an input; what else the table has is left alone. Of private
+        columns it has hashes, so that only what is missing is compared.
 
     Returns
     -------
@@ -139,14 +141,12 @@ def skew(
     DataError
         There are no requests, or they lack one of the inputs.
     """
-    _refuse_incomplete(asked, inputs)
+    asked = _complete(asked, inputs)
     ranges = recorded_ranges(column for column in manifest.columns if column.name in {c.name for c in inputs})
     edges = {name: _edges(found) for name, found in ranges.items()}
     private = frozenset(column.name for column in inputs if column.private)
     names = [column.name for column in inputs]
-    before, after = (
-        profile_of((part.select(names) for part in tables()), edges, private) for tables in (snapshot, asked)
-    )
+    before, after = (profile_of((part.select(names) for part in parts), edges, private) for parts in (snapshot, asked))
     columns = [
         _column(old, new, ranges.get(old.name), spec.of(old.name)) for old, new in zip(before, after, strict=True)
     ]
@@ -155,8 +155,10 @@ def skew(
     return finding, tuple(zip(before, after, strict=True))
 
 
-def _refuse_incomplete(asked: Tables, inputs: Sequence[ColumnContract]) -> None:
-    first = next(iter(asked()), None)
+def _complete(asked: Iterable[pl.DataFrame], inputs: Sequence[ColumnContract]) -> Iterator[pl.DataFrame]:
+    """Return the parts, of which the first one has been looked at."""
+    parts = iter(asked)
+    first = next(parts, None)
     if first is None:
         raise DataError("there are no requests to compare with the rows of training")
     lacking = [column.name for column in inputs if column.name not in first.columns]
@@ -165,16 +167,17 @@ def _refuse_incomplete(asked: Tables, inputs: Sequence[ColumnContract]) -> None:
             f"the table of requests has no {', '.join(lacking)}; expected every input of the model",
             hint="select the columns of the requests, one an input",
         )
+    return chain((first,), parts)
 
 
 def _edges(found: Range) -> Floats:
     """Return bins of equal width over a range of training, with one more on either side for what is beyond it."""
-    if found.is_whole and found.high - found.low < _BINS:
+    if found.is_whole and found.high - found.low < BINS:
         return np.arange(found.low - 1, found.high + 3, dtype=np.float64)
     # A little wider, and never so narrow, that rounding puts neither of the extremes beyond themselves.
     span = max(found.high - found.low, 1e-6 * max(abs(found.low), abs(found.high)), 1e-300)
-    low, width = found.low - 1e-6 * span, span * (1 + 2e-6) / (_BINS - 2)
-    return low + width * np.arange(-1, _BINS, dtype=np.float64)
+    low, width = found.low - 1e-6 * span, span * (1 + 2e-6) / (BINS - 2)
+    return low + width * np.arange(-1, BINS, dtype=np.float64)
 
 
 def _column(before: ColumnProfile, after: ColumnProfile, trained: Range | None, bounds: SkewSpec) -> ColumnSkew:
@@ -228,4 +231,4 @@ def _beyond_chance(count: int, rows: int, share: float, allowed: float) -> bool:
 
     too_many = float(binom.sf(count - 1, rows, min(1.0, share + allowed)))
     too_few = float(binom.cdf(count, rows, max(0.0, share - allowed)))
-    return min(too_many, too_few) < _ALPHA
+    return min(too_many, too_few) < ALPHA

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from datetime import date
-from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -15,7 +14,7 @@ from aforo.data.profiles import ColumnProfile
 from aforo.data.skew import Skew, SkewSpec, skew
 from aforo.data.skew_report import skew_report
 from aforo.errors import DataError
-from aforo.monitoring.prediction_log import PredictionLog
+from aforo.monitoring.prediction_log import WHEN_NOTHING_IS_RECORDED, PredictionLog
 from aforo.registry.bundle import read_bundle
 from aforo.use_case import UseCase
 from aforo.workflows.wiring import Platform
@@ -81,15 +80,12 @@ def run(
         folder = platform.versions.download(use_case.name, registered.version, Path(temporary) / "bundle")
         bundle = read_bundle(folder, platform.signing_key)
     inputs, snapshot_id = bundle.contract.inputs, bundle.manifest.lineage.snapshot_id
-    rows = partial(_rows, use_case.name, registered.version, platform, since, until)
-    if next(rows(), None) is None:
-        raise DataError(
-            f"no row that {use_case.name} version {registered.version} predicted is recorded",
-            hint="see AFORO_SERVE_LOG and --since; what was answered a minute ago may still wait in the spool",
-        )
-    manifest = platform.snapshots.read_manifest(snapshot_id)
     found, profiles = skew(
-        manifest, partial(platform.snapshots.parts, snapshot_id), rows, inputs, bounds or use_case.skew
+        platform.snapshots.read_manifest(snapshot_id),
+        platform.snapshots.parts(snapshot_id),
+        _rows(use_case.name, registered.version, platform, since, until),
+        inputs,
+        bounds or use_case.skew,
     )
     report = SkewReport(
         use_case=use_case.name,
@@ -105,11 +101,18 @@ def run(
 def _rows(
     name: str, version: str, platform: Platform, since: date | None, until: date | None
 ) -> Iterator[pl.DataFrame]:
-    """Yield the rows that the version predicted, also those of a shadow, table by table."""
+    """Yield the rows that the version predicted, also those of a shadow, table by table; refuse if there are none."""
+    is_recorded = False
     for table in PredictionLog(platform.store).tables(name, since=since, until=until):
         ours = table.filter(pl.col("version") == version)
         if ours.height:
+            is_recorded = True
             yield ours.get_column("features").struct.unnest()
+    if not is_recorded:
+        raise DataError(
+            f"no row that {name} version {version} predicted is recorded",
+            hint=WHEN_NOTHING_IS_RECORDED,
+        )
 
 
 def _page(report: SkewReport, profiles: tuple[tuple[ColumnProfile, ColumnProfile], ...]) -> str:

@@ -52,10 +52,8 @@ def beside(store: LocalStore) -> Any:
     manifest = snapshots.take([flights(5_000, seed=1)], source="flights", private=frozenset({"name"}))
 
     def compare(asked: pl.DataFrame, spec: SkewSpec | None = None) -> Sides:
-        def parts() -> Any:
-            return snapshots.parts(manifest.snapshot_id)
-
-        return skew(manifest, parts, lambda: asked.iter_slices(313), INPUTS, spec or SkewSpec())
+        parts = snapshots.parts(manifest.snapshot_id)
+        return skew(manifest, parts, asked.iter_slices(313), INPUTS, spec or SkewSpec())
 
     return compare
 
@@ -188,7 +186,7 @@ def test_a_table_is_not_skewed_beside_itself(
     frame = pl.DataFrame({"delay": values}, schema={"delay": pl.Float64})
     manifest = snapshots.take([frame], source="values")
 
-    found, _ = skew(manifest, lambda: [frame], lambda: frame.iter_slices(size), INPUTS[:1], SkewSpec())
+    found, _ = skew(manifest, [frame], frame.iter_slices(size), INPUTS[:1], SkewSpec())
 
     (column,) = found.columns
     assert column.difference.distance in (0.0, None)
