@@ -19,6 +19,7 @@ from starlette.routing import Match
 from prediction_api import describing
 from prediction_api.api_keys import ApiKeys
 from prediction_api.api_keys import Scope as KeyScope
+from prediction_api.bodies import Receive
 from prediction_api.challenging import Challenging
 from prediction_api.describing import ModelDescription, ModelList, Readiness, VersionDescription
 from prediction_api.event_routes import event_routes
@@ -28,7 +29,7 @@ from prediction_api.metrics import Metrics, exposition
 from prediction_api.openapi import OpenApiPage
 from prediction_api.options import Limits
 from prediction_api.page import page_routes
-from prediction_api.predicting import Predicting, Receive, Scope, Send, problem_headers, request_id_of
+from prediction_api.predicting import Predicting, Scope, Send, problem_headers, request_id_of
 from prediction_api.problems import Problem
 from prediction_api.protocols.inference_v2 import input_metadata, output_metadata
 from prediction_api.recording import Recorder

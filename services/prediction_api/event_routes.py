@@ -7,9 +7,9 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
+from prediction_api.bodies import ClientGoneError, decompress, read_body, refuse_other_media
 from prediction_api.events import Events
 from prediction_api.options import Limits
-from prediction_api.predicting import ClientGoneError, decompress, read_body, refuse_other_media
 from prediction_api.problems import Problem
 
 _SCHEMA = {

@@ -20,13 +20,13 @@ import logging
 import re
 import secrets
 import time
-import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
 from prediction_api.answers import Prediction
 from prediction_api.api_keys import ApiKeys
+from prediction_api.bodies import ClientGoneError, Receive, decompress, gzip, read_body, refuse_other_media
 from prediction_api.challenging import Challenging, RunningTrial
 from prediction_api.explanations import Explanations
 from prediction_api.metrics import Metrics
@@ -45,7 +45,6 @@ ADMITTED = "aforo.admitted"
 """Where the fast lane leaves a request in the scope that it hands over: it is not counted twice against its key."""
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 logger = logging.getLogger(__name__)
@@ -286,10 +285,6 @@ class Predicting:
         self._metrics.histogram("aforo_request_seconds", protocol, model).observe(seconds)
 
 
-class ClientGoneError(Exception):
-    """The client closed the connection before its request was complete."""
-
-
 _process = secrets.token_hex(6)
 _numbers = itertools.count()
 
@@ -315,114 +310,3 @@ def problem_headers(problem: Problem, request_id: str) -> list[tuple[bytes, byte
     if problem.code in ("body_too_large", "malformed_encoding", "request_timeout"):
         headers.append((b"connection", b"close"))  # what is left of the body is not read
     return headers
-
-
-def refuse_other_media(headers: Mapping[bytes, bytes]) -> None:
-    """Check ``Content-Type`` and ``Accept``.
-
-    Raises
-    ------
-    Problem
-        ``unsupported_media_type`` or ``not_acceptable``.
-    """
-    content_type = headers.get(b"content-type")
-    if content_type is not None and content_type != b"application/json":
-        kind, _, parameters = content_type.lower().partition(b";")
-        kind = kind.strip()
-        binary_tensors = kind == b"application/octet-stream" and b"inference-header-content-length" in headers
-        is_utf8 = not parameters.strip() or parameters.replace(b'"', b"").strip() in (b"charset=utf-8", b"charset=utf8")
-        is_json = kind == b"application/json" or (kind.startswith(b"application/") and kind.endswith(b"+json"))
-        if not ((is_json and is_utf8) or binary_tensors):
-            raise Problem(
-                "unsupported_media_type",
-                f"Content-Type is {_shown(content_type)}; expected application/json in UTF-8",
-                headers={"Accept-Post": "application/json"},
-            )
-    accept = headers.get(b"accept")
-    if accept is not None and accept != b"*/*" and not _accepts_json(accept):
-        raise Problem("not_acceptable", f"Accept is {_shown(accept)}; the answer is application/json")
-
-
-def _accepts_json(accept: bytes) -> bool:
-    for choice in accept.lower().split(b","):
-        kind, *parameters = (part.strip() for part in choice.split(b";"))
-        refused = any(parameter in (b"q=0", b"q=0.0", b"q=0.00", b"q=0.000") for parameter in parameters)
-        if kind in (b"*/*", b"application/*", b"application/json", b"application/octet-stream") and not refused:
-            return True
-    return not accept.strip()
-
-
-async def read_body(headers: Mapping[bytes, bytes], receive: Receive, max_bytes: int) -> bytes:
-    """Return the whole body as it was sent.
-
-    Raises
-    ------
-    Problem
-        ``body_too_large``.
-    ClientGoneError
-        The rest of the body will not come.
-    """
-    announced = headers.get(b"content-length")
-    if announced is not None and int(announced) > max_bytes:
-        raise _too_large(max_bytes)
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise ClientGoneError
-    body: bytes = message.get("body", b"")
-    if message.get("more_body"):
-        parts = [body]
-        size = len(body)
-        while message.get("more_body"):
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGoneError
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > max_bytes:
-                raise _too_large(max_bytes)
-        body = b"".join(parts)
-    if len(body) > max_bytes:
-        raise _too_large(max_bytes)
-    return body
-
-
-def decompress(body: bytes, encoding: bytes, max_bytes: int) -> bytes:
-    """Return ``body`` decompressed, and never more than ``max_bytes`` of it.
-
-    Raises
-    ------
-    Problem
-        ``unsupported_media_type``, ``malformed_encoding`` or ``body_too_large``.
-    """
-    windows = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
-    bits = windows.get(encoding.strip().lower())
-    if bits is None:
-        raise Problem(
-            "unsupported_media_type",
-            f"Content-Encoding is {_shown(encoding)}; expected gzip, deflate or none",
-            headers={"Accept-Encoding": "gzip, deflate"},
-        )
-    inflate = zlib.decompressobj(bits)
-    try:
-        plain = inflate.decompress(body, max_bytes + 1)
-    except zlib.error as error:
-        raise Problem("malformed_encoding", f"the body is not valid {_shown(encoding)}: {error}") from error
-    if len(plain) > max_bytes:
-        raise _too_large(max_bytes)
-    if not inflate.eof or inflate.unused_data:
-        raise Problem("malformed_encoding", f"the body is not one complete {_shown(encoding)} stream")
-    return plain
-
-
-def gzip(body: bytes) -> bytes:
-    """Return ``body`` compressed, quickly rather than well."""
-    deflate = zlib.compressobj(1, zlib.DEFLATED, 31)
-    return deflate.compress(body) + deflate.flush()
-
-
-def _too_large(max_bytes: int) -> Problem:
-    return Problem("body_too_large", f"expected {max_bytes:,} bytes or fewer, also after decompression")
-
-
-def _shown(value: bytes) -> str:
-    return repr(value[:80].decode("latin-1"))

@@ -7,8 +7,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ValidationError
 
+from prediction_api.bodies import read_body
 from prediction_api.challenging import Challenging, why_not
-from prediction_api.predicting import read_body
 from prediction_api.problems import Problem
 from prediction_api.served_model import ServedModel
 from prediction_api.served_models import CHAMPION, ServedModels
