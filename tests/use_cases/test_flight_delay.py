@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import date, timedelta
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,10 +144,8 @@ def test_a_week_of_flights_is_not_skewed_unless_its_delays_come_in_hours(flights
     in_hours = week.with_columns(pl.col("mean_delay_2h") / 60)
 
     found = [
-        skew(
-            snapshots.read_manifest(snapshot), partial(snapshots.parts, snapshot), rows, use_case.inputs, use_case.skew
-        )
-        for rows in (lambda: [week], lambda: [in_hours])
+        skew(snapshots.read_manifest(snapshot), snapshots.parts(snapshot), [rows], use_case.inputs, use_case.skew)
+        for rows in (week, in_hours)
     ]
 
     assert [[column.column for column in each.skewed] for each, _ in found] == [[], ["mean_delay_2h"]]
