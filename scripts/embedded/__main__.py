@@ -14,7 +14,7 @@ from types import FrameType
 from embedded.demonstration import demonstrate
 from embedded.folder import ROOT, Embedded
 from embedded.interfaces import open_airflow, open_mlflow
-from embedded.processes import CannotStart, end_descendants, say
+from embedded.processes import CannotStart, adopt_orphans, end_descendants, say
 
 
 def main() -> int:
@@ -25,6 +25,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, help="where the user interface listens")
     options = parser.parse_args()
     embedded = Embedded.from_environment(options.airflow.absolute())
+    adopt_orphans()
     # SIGTERM ends everything as Ctrl-C does, and Ctrl-C does so even where a shell has started us in the background.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)

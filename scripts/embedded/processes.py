@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import psutil
 
-_PR_SET_PDEATHSIG = 1  # prctl(2)
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
 
 
 class CannotStart(Exception):
@@ -92,12 +92,19 @@ def end(pid: int) -> None:
     _end(everyone)
 
 
-def end_descendants() -> None:
-    """End everything that this process started.
+def adopt_orphans() -> None:
+    """Ask Linux to make this process the parent of every descendant whose own parent ends, in place of PID 1."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
-    Airflow starts its tasks in sessions of their own, which a signal to a process group would miss.
+
+def end_descendants() -> None:
+    """End everything that this process started, once :func:`adopt_orphans` was called.
+
+    Airflow starts its tasks in sessions of their own, which a signal to a process group would miss. It may start one
+    between our look and its end, and leave it an orphan: so we look until nobody is left.
     """
-    _end(psutil.Process().children(recursive=True))
+    while descendants := psutil.Process().children(recursive=True):
+        _end(descendants)
 
 
 def _end(processes: list[psutil.Process]) -> None:

@@ -42,15 +42,15 @@ def answered_by(version, row):
 
 def test_the_service_follows_the_registry_and_outlives_it(registry, platform, run_service, row, by_hand):
     versions, register, environment = platform
-    first, second = register(1, 1.0), register(2, 2.0)
+    first, second, third = register(1, 1.0), register(2, 2.0), register(3, 3.0)
     versions.set_alias("flight_delay", "champion", first)
+    versions.set_alias("flight_delay", "challenger", second)  # no alias names the third: it comes when it is asked for
     follow = {"follow_registry": True, "poll_s": 0.2, "environment": environment}
 
     with run_service(registry, **follow) as service:
         service.wait_until(answered_by(first, row), timeout_s=60)
         versions.set_alias("flight_delay", "champion", second)
         service.wait_until(answered_by(second, row), timeout_s=30)
-        third = register(3, 3.0)
         with service.client() as client:
             path = f"/models/flight_delay/versions/{third}/predict"
             assert client.post(path, json={"rows": [row]}).status_code == 404
