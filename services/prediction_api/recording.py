@@ -17,7 +17,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from aforo.monitoring.privacy import ENTITY, hashed
-from aforo.monitoring.records import FORMAT, Record, block, encode
+from aforo.monitoring.records import FORMAT, Record, block
 from aforo.monitoring.spool import Spool, SpoolGauge, SpoolOptions
 from prediction_api.answers import Prediction
 from prediction_api.explaining import Row
@@ -91,7 +91,7 @@ class Recorder:
         )
         if not series.unwritten:
             self._unwritten.append(series)
-        series.unwritten.append(encode(record))
+        series.unwritten.append(record)
 
     def flush(self) -> None:
         """Write the records since the last call, those of one version at once."""
@@ -142,7 +142,7 @@ class _Series:
             msgspec.json.encode(served.version),
             served.contract.model_dump_json().encode(),
         )
-        self.unwritten: list[bytes] = []
+        self.unwritten: list[Record] = []
         self.shown: Callable[[Row], Sequence[Any]] | None = None
         """Makes of a row what may be recorded of it; ``None`` if that is all of it."""
         private = [(place, column.name) for place, column in enumerate(columns) if column.private]

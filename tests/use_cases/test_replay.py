@@ -15,7 +15,7 @@ import pytest
 from aforo.errors import DataError, ModelNotFound, NotReproduced
 from aforo.monitoring.prediction_log import PredictionLog
 from aforo.monitoring.privacy import ENTITY, hashed, log_key
-from aforo.monitoring.records import Record, block, encode
+from aforo.monitoring.records import Record, block
 from aforo.monitoring.segments import SegmentHeader, read_segment
 from aforo.registry.bundle import read_bundle
 from aforo.workflows import parity
@@ -48,7 +48,7 @@ def record(trained: Any, tmp_path: Path) -> Iterator[Recorded]:
         contract = read_bundle(folder, trained.platform.signing_key).contract
         values = [[row[column.name] for column in contract.inputs] for row in rows]
         header = SegmentHeader(model=model, version="1", contract=contract).model_dump_json().encode()
-        data = header + b"\n" + block([encode(Record(rows=values, **fields | changes))])
+        data = header + b"\n" + block([Record(rows=values, **fields | changes)])
         PredictionLog(store).add(read_segment(Path(f"{model}@1@{name}.segment"), data))
 
     yield write

@@ -35,7 +35,6 @@ STATUS = "shipping.json"
 _LOOK_S = 1.0
 _LONGEST_PAUSE_S = 30.0
 _PRUNE_S = 3600.0
-_LOWEST_PRIORITY = 19
 
 
 class Shipper:
@@ -93,7 +92,8 @@ def main(options: SpoolOptions) -> None:
     """Ship until SIGTERM or until the parent process is gone, and then once more what is complete by then."""
     settings = Settings.from_environment()
     logs.configure(settings.log_format)
-    os.nice(_LOWEST_PRIORITY)
+    # A nice process keeps the processor for milliseconds while a request waits; an idle one leaves it at once.
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     stops, parent = False, os.getppid()
 
     def stop(_number: int, _frame: FrameType | None) -> None:

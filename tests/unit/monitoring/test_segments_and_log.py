@@ -17,7 +17,7 @@ from aforo.contracts.table import ColumnContract
 from aforo.errors import DataError, StoreUnavailable
 from aforo.monitoring.prediction_log import PredictionLog
 from aforo.monitoring.privacy import hashed, log_key
-from aforo.monitoring.records import Record, block, encode
+from aforo.monitoring.records import Record, block
 from aforo.monitoring.segments import read_segment, table_schema
 from aforo.monitoring.shipping import Shipper
 
@@ -60,10 +60,9 @@ def prediction(yes=0.25):
     }
 
 
-def record(request_id="r-1", *, at=MORNING, rows=(ROW,), predictions=None, entities=None, **changes):
-    """Return a block of one record."""
+def record(*request_ids, at=MORNING, rows=(ROW,), predictions=None, entities=None, **changes):
+    """Return a block of one record for each request."""
     fields = {
-        "request_id": request_id,
         "at": microseconds(at),
         "caller": "web shop",
         "entities": entities,
@@ -72,7 +71,7 @@ def record(request_id="r-1", *, at=MORNING, rows=(ROW,), predictions=None, entit
         "rows": [tuple(row.values()) for row in rows],
         "predictions": predictions or [prediction() for _ in rows],
     }
-    return block([encode(Record(**fields | changes))])
+    return block([Record(request_id=name, **fields | changes) for name in request_ids or ["r-1"]])
 
 
 def data_of(*blocks, contract=CONTRACT, version="7"):
@@ -170,12 +169,19 @@ def test_half_a_block_at_the_end_is_left_out(kept):
 
 
 def test_records_that_shared_a_write_are_kept_in_order():
-    blocks = [record(name) for name in "abc"]
-    shared = block([each[9:] for each in blocks])  # 4 bytes of length, 1 of sign, 4 of count: see records.py
+    assert segment_of(record("a", "b", "c"), record("d")).table["request_id"].to_list() == ["a", "b", "c", "d"]
 
-    assert segment_of(shared, record("d")).table["request_id"].to_list() == ["a", "b", "c", "d"]
-    # 0xdd is array 32 of https://github.com/msgpack/msgpack/blob/master/spec.md, with a big-endian count.
-    assert shared[:9] == (len(shared) - 4).to_bytes(4, "little") + b"\xdd\x00\x00\x00\x03"
+
+# How many elements each of a list's three signs can tell: https://github.com/msgpack/msgpack/blob/master/spec.md.
+@pytest.mark.parametrize(
+    ("count", "sign"), [(1, b"\x91"), (15, b"\x9f"), (16, b"\xdc\x00\x10"), (2**16, b"\xdd\0\1\0\0")]
+)
+def test_a_block_begins_with_its_length_and_holds_any_number_of_records(count, sign):
+    data = record(*["r"] * count)
+
+    assert data[:4] == (len(data) - 4).to_bytes(4, "little")
+    assert data[4:].startswith(sign)
+    assert len(segment_of(data).table) == count
 
 
 def test_a_segment_with_a_header_alone_has_no_rows():
@@ -194,7 +200,7 @@ def test_a_segment_with_a_header_alone_has_no_rows():
         (data_of(record(rows=[{**ROW, "distance": "far"}])), "records are not those"),
         (data_of(record(rows=[{**ROW, "more": 1}])), "a row has not 5 values"),
         (data_of(record(rows=[])), "records are not those"),
-        (data_of(record(request_id=None)), "does not hold records"),
+        (data_of(record(None)), "does not hold records"),
         (data_of(record(rows=[ROW, ROW], predictions=[prediction()])), "has 1 predictions for its rows"),
         (data_of(version="../../etc"), "header is not one"),
     ],
