@@ -7,8 +7,8 @@
 One row a request. One core for the service and its shipper, another for the client. Rounds are interleaved: each
 service is measured once in each round, each time in another place. Prints the medians of all rounds, and of the ratios
 to the same round's plain service; where the store is away, to the one that records. Beside them is the processor time
-that the service takes for a request, which others on the machine change less; without its shipper, which runs at the
-lowest priority.
+that the service takes for a request, which others on the machine change less; without its shipper, which runs when
+nothing else does.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from load_client import Exchange, ask, drive, post
 CONNECTIONS = (1, 32)
 AWAY = "recorded, store away"
 VARIANTS = ("plain", "recorded", AWAY, "shadowed", "recorded and shadowed")
+_SETTLE_S = 2.0  # the shipper loads its libraries, once in its life, at the priority of all others
 _PROGRAM = """
 import sys
 from pathlib import Path
@@ -125,6 +126,7 @@ def running(home: Path, name: str) -> Iterator[tuple[int, int]]:
             if time.monotonic() > end:
                 raise RuntimeError(f"{name} does not answer")
             time.sleep(0.05)
+        time.sleep(_SETTLE_S)
         yield port, process.pid
     finally:
         os.killpg(process.pid, signal.SIGKILL)  # what is left in the spool is not wanted

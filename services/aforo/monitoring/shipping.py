@@ -1,8 +1,8 @@
 """Carries complete segments from the spool to the store: ``python -m aforo.monitoring.shipping``, a process of its own.
 
 The service starts it beside its workers; where the service's container is to hold neither a key of the store nor a
-data engine, another container runs it over the same folder (``AFORO_SERVE_LOG_SHIP=off`` for the first). It is of the
-lowest priority: under full load the spool grows, and shrinks again afterwards.
+data engine, another container runs it over the same folder (``AFORO_SERVE_LOG_SHIP=off`` for the first). It runs
+when nothing else wants to: under full load the spool grows, and shrinks again afterwards.
 
 A segment is removed when all that was in it is in the store. With the store stopped it stays, and is tried again with
 pauses of up to 30 s.
