@@ -2,7 +2,8 @@
 
 A canary's request that the challenger fails at is answered by the champion, so a trial costs no caller an answer.
 Copies for a shadow wait in a bounded queue, and are predicted a few rows at a time between requests: about 0.4 % of
-the worker's time while others ask, half of it while nobody does. What does not fit in the queue is counted and left out.
+the worker's time while others ask, half of it while nobody does. What does not fit in the queue is counted and left
+out.
 
 Slowness is judged on equal terms: twice a second both versions predict the same rows, and the times are compared. So
 neither the load of the machine nor the size of requests makes a challenger look slow.
@@ -41,8 +42,8 @@ _SLICE_ROWS = 8
 _MOST_COPIES = 1_024
 _MOST_COPIED_ROWS = 16_384
 _PAUSE_BUSY, _PAUSE_IDLE = 250.0, 1.0
-"""Pause after a slice, in times of what it took. It may be shorter than a request: then, of requests one after another,
-one meets it in as many as last as long as the pause. With 250 that is less than one in 100, so the 99th percentile stays."""
+"""Pause after a slice, in times of what it took. Of requests one after another, one meets the slice and the rest come in
+the pause: more than 100, so that the 99th percentile stays, even where a request takes twice as long as a slice."""
 _SHORTEST_PAUSE_S = 0.001
 
 

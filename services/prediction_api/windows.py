@@ -204,28 +204,33 @@ class WindowFiller:
         Problem
             ``invalid_rows``: a row gives the time, and not the key.
         """
-        return [self._filled(row, number) for number, row in enumerate(rows)]
-
-    def _filled(self, row: Row, number: int) -> Row:
-        values = list(row[: self._width])
+        filled = [row[: self._width] for row in rows]
         for places in self._streams:
-            asked = row[places.asked]
-            if not isinstance(asked, datetime):
-                self._count(places, "no_time")
-                continue
-            key = tuple(row[place] for place in places.by)
-            if None in key:
-                raise _no_key(places.held.stream, key, number)
-            columns = places.held.columns(key, microseconds(asked))
-            self._count(places, "unknown" if columns is None else "filled")
-            if columns is not None:
-                for place, value in zip(places.columns, columns, strict=True):
-                    if place is not None and values[place] is None:
-                        values[place] = value
-        return tuple(values)
+            at = places.asked
+            asked = [(number, moment) for number, row in enumerate(rows) if isinstance(moment := row[at], datetime)]
+            for number, moment in asked:
+                filled[number] = self._filled(filled[number], rows[number], moment, places, number)
+            if len(asked) < len(rows):
+                self._count(places, "no_time", by=len(rows) - len(asked))
+        return filled
 
-    def _count(self, places: _StreamPlaces, outcome: str) -> None:
-        self._metrics.count("aforo_window_rows_total", places.held.model, places.held.stream.stream, outcome)
+    def _filled(self, values: Row, row: Row, moment: datetime, places: _StreamPlaces, number: int) -> Row:
+        """Return ``values`` with the columns of one stream, where they do not hold them yet."""
+        key = tuple(row[place] for place in places.by)
+        if None in key:
+            raise _no_key(places.held.stream, key, number)
+        columns = places.held.columns(key, microseconds(moment))
+        self._count(places, "unknown" if columns is None else "filled")
+        if columns is None:
+            return values
+        completed = list(values)
+        for place, value in zip(places.columns, columns, strict=True):
+            if place is not None and completed[place] is None:
+                completed[place] = value
+        return tuple(completed)
+
+    def _count(self, places: _StreamPlaces, outcome: str, *, by: int = 1) -> None:
+        self._metrics.count("aforo_window_rows_total", places.held.model, places.held.stream.stream, outcome, by=by)
 
 
 class _StreamPlaces:
