@@ -133,10 +133,8 @@ def test_a_run_ends_well_although_database_and_store_are_away_in_the_middle_of_i
 ) -> None:
     run = platform.trigger(champion, again=True, promote=False)
     wait_for(lambda: platform.tasks_of(champion, run)["ingest"]["state"] in ("running", "success"), 120, "the run")
-    platform.compose("stop", "postgres")
-    time.sleep(30)
-    platform.compose("up", "--detach", "--no-deps", "postgres")
-
+    with database_away(platform):
+        time.sleep(30)
     with store_away(platform):
         wait_for(lambda: waits(platform, champion, run, "tries again"), 300, "a step to wait for the store")
     if os.environ.get("AFORO_STORE") == "seaweedfs":
@@ -146,6 +144,15 @@ def test_a_run_ends_well_although_database_and_store_are_away_in_the_middle_of_i
             )
     platform.finish(champion, run)
     assert asking.wrong == []
+
+
+@contextmanager
+def database_away(platform: Platform) -> Iterator[None]:
+    platform.compose("stop", "postgres")
+    try:
+        yield
+    finally:
+        platform.compose("up", "--detach", "--no-deps", "postgres")
 
 
 @contextmanager
