@@ -73,10 +73,8 @@ def test_two_workers_answer_on_one_port(served, run_service, row):
                 assert client.post("/models/flight_delay/predict", json={"rows": [row]}).status_code == 200
         with service.client() as client:
             service.wait_until(lambda client: client.get("/metrics").text.count("aforo_worker_up{") == 2)
-            time.sleep(1.2)  # a worker publishes its counts once a second
-            metrics = client.get("/metrics").text
-
-    assert 'aforo_requests_total{protocol="aforo",model="flight_delay",version="1",status="200"} 20' in metrics
+            counted = 'aforo_requests_total{protocol="aforo",model="flight_delay",version="1",status="200"} 20'
+            service.wait_until(lambda client: counted in client.get("/metrics").text.splitlines())
 
 
 def test_a_worker_that_dies_is_replaced_and_counting_goes_on(served, run_service, row):
