@@ -42,8 +42,8 @@ _SLICE_ROWS = 8
 _MOST_COPIES = 1_024
 _MOST_COPIED_ROWS = 16_384
 _PAUSE_BUSY, _PAUSE_IDLE = 250.0, 1.0
-"""Pause after a slice, in times of what it took. Of requests one after another, one meets the slice and the rest come in
-the pause: more than 100, so that the 99th percentile stays, even where a request takes twice as long as a slice."""
+"""Pause after a slice, in times of what it took. Of requests one after another, one meets the slice and the rest come
+in the pause: more than 100, so that the 99th percentile stays, even where a request takes twice as long as a slice."""
 _SHORTEST_PAUSE_S = 0.001
 
 

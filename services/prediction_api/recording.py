@@ -56,7 +56,7 @@ class Recorder:
         self._metrics = metrics
         self._spool = Spool(options, self.gauge, self._count_dropped)
         self._series: dict[tuple[str, str], _Series] = {}
-        self._unwritten: list[_Series] = []
+        self._unwritten: list[_Unwritten] = []
 
     def record(
         self,
@@ -67,9 +67,10 @@ class Recorder:
         *,
         role: str = ANSWER,
     ) -> None:
-        """Make the record of one request; it never fails because the log does.
+        """Take note of one request; it never fails because the log does.
 
-        It is in the log after the next :meth:`flush`, which has to come before the answer is sent.
+        It is in the log after the next :meth:`flush`, which has to come before the answer is sent. All the work is done
+        there, for many requests in a row: the same instructions spread over the road of each would take twice as long.
 
         Raises
         ------
@@ -78,28 +79,22 @@ class Recorder:
         """
         given = request.headers.get(b"x-entity-key")
         entities = None if given is None else self._entities(given, len(rows))
-        series = self._series.get((served.model, served.version)) or self._begin(served)
-        record = Record(
-            request.id,
-            time.time_ns() // 1_000,
-            request.caller,
-            entities,
-            role,
-            "full",
-            rows if series.shown is None else [series.shown(row) for row in rows],
-            predictions,
-        )
-        if not series.unwritten:
-            self._unwritten.append(series)
-        series.unwritten.append(record)
+        self._unwritten.append(_Unwritten(request.id, request.caller, entities, role, served, rows, predictions))
 
     def flush(self) -> None:
         """Write the records since the last call, those of one version at once."""
         if not self._unwritten:
             return
         unwritten, self._unwritten = self._unwritten, []
-        for series in unwritten:
-            records, series.unwritten = series.unwritten, []
+        at = time.time_ns() // 1_000
+        blocks: dict[_Series, list[Record]] = {}
+        for one in unwritten:
+            served = one.served
+            series = self._series.get((served.model, served.version)) or self._begin(served)
+            shown = one.rows if series.shown is None else [series.shown(row) for row in one.rows]
+            record = Record(one.request_id, at, one.caller, one.entities, one.role, "full", shown, one.predictions)
+            blocks.setdefault(series, []).append(record)
+        for series, records in blocks.items():
             self._spool.append(series.name, series.header, block(records), records=len(records))
 
     def tend(self) -> None:
@@ -130,8 +125,20 @@ class Recorder:
         return [hashed(key.decode("utf-8", "replace"), ENTITY, self._key) for key in keys]
 
 
+class _Unwritten(msgspec.Struct, gc=False):
+    """What a record is made of."""
+
+    request_id: str
+    caller: str
+    entities: list[str] | None
+    role: str
+    served: ServedVersion
+    rows: Sequence[Row]
+    predictions: Sequence[Prediction]
+
+
 class _Series:
-    """What the records of one version have in common, and those that are not written yet."""
+    """What the records of one version have in common."""
 
     def __init__(self, served: ServedVersion, key: bytes) -> None:
         columns = served.contract.inputs
@@ -142,7 +149,6 @@ class _Series:
             msgspec.json.encode(served.version),
             served.contract.model_dump_json().encode(),
         )
-        self.unwritten: list[Record] = []
         self.shown: Callable[[Row], Sequence[Any]] | None = None
         """Makes of a row what may be recorded of it; ``None`` if that is all of it."""
         private = [(place, column.name) for place, column in enumerate(columns) if column.private]
