@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,6 +17,7 @@ from pathlib import Path
 
 import httpx
 import hypothesis
+import local_s3
 import pytest
 
 from aforo.settings import Settings
@@ -32,6 +29,7 @@ hypothesis.settings.load_profile("aforo")
 
 BUCKETS = ("raw", "snapshots", "runs", "models", "predictions")
 S3_KEYS = {"AFORO_S3_ACCESS_KEY": "tests", "AFORO_S3_SECRET_KEY": "not-a-secret"}
+_KEYS = {"access_key": S3_KEYS["AFORO_S3_ACCESS_KEY"], "secret_key": S3_KEYS["AFORO_S3_SECRET_KEY"]}
 
 
 @pytest.fixture
@@ -139,30 +137,11 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
 def s3_server() -> Iterator[str]:
     """Endpoint of a real S3 store, on ports of its own. Its keys are `S3_KEYS`."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aforo-s3-", ignore_cleanup_errors=True)))
-        free = _free_ports(8)
-        ports = dict(zip(("master", "volume", "filer", "s3"), free[:4], strict=True))
-        grpc = dict(zip(ports, free[4:], strict=True))
-        keys = {"accessKey": S3_KEYS["AFORO_S3_ACCESS_KEY"], "secretKey": S3_KEYS["AFORO_S3_SECRET_KEY"]}
-        identity = {"name": "tests", "credentials": [keys], "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
-        (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-        command = [str(Path(sys.executable).parent / "weed"), "server", "-filer", "-s3", f"-dir={folder}"]
-        command += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.config={folder / 's3.json'}"]
-        command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.autoCreateBucket=false", "-master.telemetry=false"]
-        command += ["-master.volumeSizeLimitMB=64", "-volume.max=200"]
-        command += [f"-{part}.port={port}" for part, port in ports.items()]
-        command += [f"-{part}.port.grpc={port}" for part, port in grpc.items()]
-        log = stack.enter_context((folder / "log").open("wb"))
-        server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        for part, port in grpc.items():
-            stack.callback(Path(f"/tmp/seaweedfs-{part}-grpc-{port}.sock").unlink, missing_ok=True)
-            stack.callback(Path(f"/tmp/seaweedfs-{part}-{ports[part]}.sock").unlink, missing_ok=True)
-        stack.callback(server.wait)
-        # Its data is worth nothing, and an orderly end takes seconds.
-        stack.callback(os.killpg, server.pid, signal.SIGKILL)
-        endpoint = f"http://127.0.0.1:{ports['s3']}"
-        _wait_until_it_answers(f"{endpoint}/status", server, folder / "log")
-        yield endpoint
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="aforo-s3-", ignore_cleanup_errors=True))
+        store = local_s3.SeaweedFS(Path(folder), **_KEYS)
+        stack.callback(store.kill)
+        store.start()
+        yield store.endpoint
 
 
 @pytest.fixture(scope="session")
@@ -176,7 +155,7 @@ def minio_server() -> Iterator[str]:
         log = stack.enter_context((folder / "log").open("wb"))
         objects = ("--storage", "file", "--bucket", f"{folder}/objects/", "--trash-days", "0")
         subprocess.run([program, "format", *objects, meta, "tests"], check=True, stdout=log, stderr=log)
-        (port,) = _free_ports(1)
+        (port,) = local_s3.free_ports(1)
         server = subprocess.Popen(
             [program, "gateway", "--multi-buckets", "--no-usage-report", f"--cache-dir={folder}/cache", meta,
              f"127.0.0.1:{port}"],
@@ -187,7 +166,7 @@ def minio_server() -> Iterator[str]:
         stack.callback(server.wait)
         stack.callback(os.killpg, server.pid, signal.SIGKILL)
         endpoint = f"http://127.0.0.1:{port}"
-        _wait_until_it_answers(f"{endpoint}/minio/health/live", server, folder / "log")
+        local_s3.wait_until_it_answers(f"{endpoint}/minio/health/live", server, folder / "log")
         yield endpoint
 
 
@@ -218,41 +197,5 @@ def environment_of(endpoint: str) -> dict[str, str]:
         **S3_KEYS,
     }
     for bucket in BUCKETS:
-        make_bucket(endpoint, environment["AFORO_S3_BUCKET_PREFIX"] + bucket)
+        local_s3.make_bucket(endpoint, environment["AFORO_S3_BUCKET_PREFIX"] + bucket, **_KEYS)
     return environment
-
-
-def make_bucket(endpoint: str, name: str) -> None:
-    import boto3
-
-    client = boto3.client(
-        "s3",
-        endpoint_url=endpoint,
-        region_name="us-east-1",
-        aws_access_key_id=S3_KEYS["AFORO_S3_ACCESS_KEY"],
-        aws_secret_access_key=S3_KEYS["AFORO_S3_SECRET_KEY"],
-    )
-    client.create_bucket(Bucket=name)
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago, all different."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
-def _wait_until_it_answers(url: str, server: subprocess.Popen[bytes], log: Path, timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            urllib.request.urlopen(url, timeout=1).close()
-            return
-        except urllib.error.HTTPError:
-            return
-        except OSError:
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{url} does not answer:\n{log.read_text()[-2000:]}") from None
-            time.sleep(0.05)

@@ -15,39 +15,26 @@ import argparse
 import contextlib
 import json
 import os
-import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import boto3
 import numpy as np
-from load_client import ask
+from own_service import own_service
 
 from aforo.monitoring.prediction_log import PredictionLog
 from aforo.settings import Settings
 from aforo.storage import open_store
 
-KEYS = {"AFORO_S3_ACCESS_KEY": "outage", "AFORO_S3_SECRET_KEY": "of-the-benchmark-alone"}
+sys.path.append(str(Path(__file__).parents[2] / "scripts"))
+from local_s3 import SeaweedFS, make_bucket
+
+KEYS = {"access_key": "outage", "secret_key": "of-the-benchmark-alone"}
 AROUND_S = 60.0
-_PROGRAM = """
-import sys
-from pathlib import Path
-from aforo.monitoring.spool import SpoolOptions
-from prediction_api.options import ServeOptions
-from prediction_api.server import serve
-port, source, home = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
-serve(ServeOptions(
-    port=port, mirror=source / "mirror", signing_key_file=source / "signing.key", follow_registry=False,
-    log=SpoolOptions(folder=home / "spool", rotate_s=5),
-))
-"""
 
 
 class Phase(NamedTuple):
@@ -72,23 +59,25 @@ def main() -> None:
 
 
 def outage(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    store = Store(folder / "store")
-    environment = {**KEYS, "AFORO_STORE_URL": "s3://", "AFORO_S3_ENDPOINT_URL": store.endpoint}
+    store = SeaweedFS(folder / "store", **KEYS)
+    environment = {f"AFORO_S3_{name.upper()}": value for name, value in KEYS.items()}
+    environment |= {"AFORO_STORE_URL": "s3://", "AFORO_S3_ENDPOINT_URL": store.endpoint}
     environment |= {"AFORO_S3_BUCKET_PREFIX": "outage-", "AFORO_HOME": str(folder)}
+    spool = folder / "spool"
     with contextlib.ExitStack() as stack:
-        store.start()
         stack.callback(store.kill)
-        store.make_bucket("outage-predictions")
-        with serving(arguments.home.absolute(), folder, environment) as (port, process):
-            client = Client(port, arguments)
+        store.start()
+        make_bucket(store.endpoint, "outage-predictions", **KEYS)
+        with own_service(arguments.home, spool=spool, environment=environment) as service:
+            client = Client(service.port, arguments)
             before = client.send(AROUND_S)
             store.kill()
             during = client.send(arguments.minutes * 60)
-            waiting = sum(path.stat().st_size for path in (folder / "spool").glob("*.segment"))
+            waiting = sum(path.stat().st_size for path in spool.glob("*.segment"))
             store.start()
             after = client.send(AROUND_S)
-            process.terminate()
-            process.wait(timeout=120)
+            service.process.terminate()  # it ships what is left
+            service.process.wait(timeout=120)
         log = PredictionLog(open_store(Settings.from_environment(environment)))
         seen = Counter(name for table in log.tables(arguments.model) for name in table["request_id"].to_list())
     return {
@@ -99,71 +88,8 @@ def outage(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "answered": len(client.answered),
         "missing": len(client.answered - seen.keys()),
         "doubled": sum(count > 1 for count in seen.values()),
-        "left_in_the_spool": len(list((folder / "spool").glob("*.segment"))),
+        "left_in_the_spool": len(list(spool.glob("*.segment"))),
     }
-
-
-class Store:
-    """SeaweedFS on a folder, with the same ports at each start."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir()
-        (folder / "log").touch()
-        parts = ("master", "volume", "filer", "s3")
-        with contextlib.ExitStack() as stack:
-            sockets = [stack.enter_context(socket.socket()) for _ in range(2 * len(parts))]
-            for free in sockets:
-                free.bind(("127.0.0.1", 0))
-            ports = [free.getsockname()[1] for free in sockets]
-        credentials = {"accessKey": KEYS["AFORO_S3_ACCESS_KEY"], "secretKey": KEYS["AFORO_S3_SECRET_KEY"]}
-        identity = {"name": "benchmark", "credentials": [credentials], "actions": ["Admin", "Read", "Write", "List"]}
-        (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-        self._log = folder / "log"
-        self._command = [str(Path(sys.executable).parent / "weed"), "server", "-filer", "-s3", f"-dir={folder}"]
-        self._command += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.config={folder / 's3.json'}"]
-        self._command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]
-        self._command += ["-master.volumeSizeLimitMB=64", "-volume.max=200"]
-        self._command += [f"-{part}.port={port}" for part, port in zip(parts, ports[:4], strict=True)]
-        self._command += [f"-{part}.port.grpc={port}" for part, port in zip(parts, ports[4:], strict=True)]
-        self.endpoint = f"http://127.0.0.1:{ports[3]}"
-        self._port = ports[3]
-
-    def start(self) -> None:
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, start_new_session=True)
-        _wait_for(self._port, b"GET /status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", self._process)
-
-    def kill(self) -> None:
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-
-    def make_bucket(self, name: str) -> None:
-        boto3.client(
-            "s3",
-            endpoint_url=self.endpoint,
-            aws_access_key_id=KEYS["AFORO_S3_ACCESS_KEY"],
-            aws_secret_access_key=KEYS["AFORO_S3_SECRET_KEY"],
-            region_name="us-east-1",
-        ).create_bucket(Bucket=name)
-
-
-@contextlib.contextmanager
-def serving(source: Path, home: Path, environment: dict[str, str]) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = ["taskset", "-c", "0", sys.executable, "-c", _PROGRAM, str(port), str(source), str(home)]
-    process = subprocess.Popen(
-        command, stderr=subprocess.DEVNULL, start_new_session=True, env={**os.environ, **environment}
-    )
-    try:
-        _wait_for(port, b"GET /health/ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", process)
-        yield port, process
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
 
 
 class Client:
@@ -203,17 +129,6 @@ class Client:
             at += self._pause_s
         p50, p99 = np.percentile(latencies, [50, 99]) * 1e3
         return Phase(len(latencies), failed, round(float(p50), 3), round(float(p99), 3))
-
-
-def _wait_for(port: int, request: bytes, process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 60
-    while True:
-        with contextlib.suppress(OSError):
-            if b" 200 " in ask(port, request)[0]:
-                return
-        if process.poll() is not None or time.monotonic() > end:
-            raise RuntimeError(f"{process.args!r} does not answer")
-        time.sleep(0.1)
 
 
 if __name__ == "__main__":

@@ -18,10 +18,7 @@ import contextlib
 import json
 import os
 import shutil
-import signal
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,23 +27,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from load_client import Exchange, ask, drive, post
+from own_service import own_service
 
 CONNECTIONS = (1, 32)
 AWAY = "recorded, store away"
 VARIANTS = ("plain", "recorded", AWAY, "shadowed", "recorded and shadowed")
 _SETTLE_S = 2.0  # the shipper loads its libraries, once in its life, at the priority of all others
-_PROGRAM = """
-import sys
-from pathlib import Path
-from aforo.monitoring.spool import SpoolOptions
-from prediction_api.options import ServeOptions
-from prediction_api.server import serve
-port, home, log = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "log"
-serve(ServeOptions(
-    port=port, mirror=home / "mirror", signing_key_file=home / "signing.key", follow_registry=False,
-    log=SpoolOptions(folder=home / "spool", rotate_s=5) if log else None,
-))
-"""
 
 
 class Measured(NamedTuple):
@@ -100,37 +86,15 @@ def two_versions(source: Path, model: str, home: Path) -> Path:
 
 @contextlib.contextmanager
 def running(home: Path, name: str) -> Iterator[tuple[int, int]]:
-    """Run the service on the first core, where its shipper runs too; give its port and its session."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    """Run the service; give its port and its session."""
     for left in ("spool", "store", "trials"):
         (home / left).unlink() if (home / left).is_file() else shutil.rmtree(home / left, ignore_errors=True)
     if name == AWAY:
         (home / "store").touch()  # no folder, so that nothing can be put there
-    command = ["taskset", "-c", "0", sys.executable, "-c", _PROGRAM, str(port), str(home)]
-    process = subprocess.Popen(
-        [*command, "log" if "recorded" in name else "none"],
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        env={**os.environ, "AFORO_HOME": str(home), "OMP_NUM_THREADS": "1"},
-    )
-    try:
-        end = time.monotonic() + 60
-        while True:
-            try:
-                if b" 200 " in ask(port, b"GET /health/ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")[0]:
-                    break
-            except OSError:
-                pass
-            if time.monotonic() > end:
-                raise RuntimeError(f"{name} does not answer")
-            time.sleep(0.05)
+    spool = home / "spool" if "recorded" in name else None
+    with own_service(home, spool=spool, environment={"AFORO_HOME": str(home)}) as service:
         time.sleep(_SETTLE_S)
-        yield port, process.pid
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)  # what is left in the spool is not wanted
-        process.wait()
+        yield service.port, service.process.pid
 
 
 def processor_s(session: int) -> float:
