@@ -7,8 +7,8 @@
 One row a request. One core for the service and its shipper, another for the client. Rounds are interleaved: each
 service is measured once in each round, each time in another place. Prints the medians of all rounds, and of the ratios
 to the same round's plain service; where the store is away, to the one that records. Beside them is the processor time
-that the service takes for a request, which others on the machine change less; without its shipper, which runs when
-nothing else does.
+that the service takes for a request, which others on the machine change less; without its shipper, which runs at the
+lowest priority.
 """
 
 from __future__ import annotations

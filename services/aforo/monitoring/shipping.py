@@ -1,8 +1,8 @@
 """Carries complete segments from the spool to the store: ``python -m aforo.monitoring.shipping``, a process of its own.
 
 The service starts it beside its workers; where the service's container is to hold neither a key of the store nor a
-data engine, another container runs it over the same folder (``AFORO_SERVE_LOG_SHIP=off`` for the first). It runs
-when nothing else wants to: under full load the spool grows, and shrinks again afterwards.
+data engine, another container runs it over the same folder (``AFORO_SERVE_LOG_SHIP=off`` for the first). It is of the
+lowest priority: under full load the spool grows, and shrinks again afterwards.
 
 A segment is removed when all that was in it is in the store. With the store stopped it stays, and is tried again with
 pauses of up to 30 s.
@@ -36,6 +36,7 @@ STATUS = "shipping.json"
 _LOOK_S = 1.0
 _LONGEST_PAUSE_S = 30.0
 _PRUNE_S = 3600.0
+_LOWEST_PRIORITY = 19
 
 
 class Shipper:
@@ -93,11 +94,10 @@ def main(options: SpoolOptions) -> None:
     """Ship until SIGTERM or until the parent process is gone, and then once more what is complete by then."""
     settings = Settings.from_environment()
     logs.configure(settings.log_format)
-    # A nice process keeps the processor for milliseconds while a request waits; an idle one leaves it at once.
-    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    # The records of a segment are some 100,000 objects without a cycle among them. To look for one again and again
+    os.nice(_LOWEST_PRIORITY)
+    # The records of a segment are some 100,000 objects without a cycle among them. To look for one every 700 objects
     # would take a third of the time.
-    gc.disable()
+    gc.set_threshold(1_000_000)
     stops, parent = False, os.getppid()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -127,7 +127,6 @@ def main(options: SpoolOptions) -> None:
             if error.message != trouble:
                 logger.warning("predictions wait in the spool", extra={"reason": error.message})
             pause_s, trouble = min(_LONGEST_PAUSE_S, pause_s * 2), error.message
-        gc.collect()
         end = time.monotonic() + pause_s
         while not stops and time.monotonic() < end and os.getppid() == parent:
             time.sleep(0.1)
