@@ -38,7 +38,7 @@ demo: $(VENV)/ready $(VENV_AIRFLOW)/ready  ## From raw rows to a served, calibra
 	@exec $(EMBEDDED) demo --use-case $(or $(USE_CASE),flight_delay)
 
 test: $(VENV)/ready $(VENV_AIRFLOW)/ready check  ## Run all checks and all tests that need no Docker.
-	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile
+	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/ready  ## Format, lint, types, layers.
 	$(VENV)/bin/ruff format --check .

@@ -27,9 +27,19 @@ from aforo.storage import LocalStore
 hypothesis.settings.register_profile("aforo", deadline=None)
 hypothesis.settings.load_profile("aforo")
 
+# Folders whose tests take longest: they go first, so that no worker is left with one of them when others have ended.
+LONGEST_FIRST = ("use_cases", "dags", "docs", "patterns", "api")
 BUCKETS = ("raw", "snapshots", "runs", "models", "predictions")
 S3_KEYS = {"AFORO_S3_ACCESS_KEY": "tests", "AFORO_S3_SECRET_KEY": "not-a-secret"}
 _KEYS = {"access_key": S3_KEYS["AFORO_S3_ACCESS_KEY"], "secret_key": S3_KEYS["AFORO_S3_SECRET_KEY"]}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        return LONGEST_FIRST.index(folder) if folder in LONGEST_FIRST else len(LONGEST_FIRST)
+
+    items.sort(key=place)  # the order within a folder stays
 
 
 @pytest.fixture
