@@ -78,7 +78,7 @@ def test_a_connection_that_never_sends_is_closed(impatient):
         started = time.monotonic()
         assert read_all(connection) == b""
 
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 5
 
 
 def test_an_idle_connection_is_closed_after_a_while(impatient):
@@ -87,7 +87,7 @@ def test_an_idle_connection_is_closed_after_a_while(impatient):
         started = time.monotonic()
         assert read_all(connection).startswith(b"HTTP/1.1 200")
 
-    assert 1.5 < time.monotonic() - started < 15
+    assert 1.5 < time.monotonic() - started < 6
 
 
 def test_a_hundred_thousand_headers_are_a_431(impatient):
@@ -200,7 +200,7 @@ def test_a_reader_that_does_not_read_holds_up_nobody_else(impatient):
                 connection.sendall(message)
         started = time.monotonic()
         assert is_served(impatient)
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 2
 
 
 def test_a_long_body_of_wrong_values_holds_up_nobody_else(impatient):

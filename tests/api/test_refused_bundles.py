@@ -131,7 +131,9 @@ def test_a_refused_version_is_tried_again_when_its_files_have_changed(registry, 
         registry.point("flight_delay", champion="2")
         service.wait_until(lambda client: client.get("/models/flight_delay").json()["refused"])
         (spoilt / "predictor.onnx").write_bytes(whole)
-        service.wait_until(lambda client: client.get("/models/flight_delay").json()["live"] == {"champion": "2"})
+        service.wait_until(
+            lambda client: client.get("/models/flight_delay").json()["live"] == {"champion": "2"}, timeout_s=5
+        )
         with service.client() as client:
             model = client.get("/models/flight_delay").json()
             ready = client.get("/health/ready").json()
@@ -152,4 +154,5 @@ def test_a_version_is_served_that_arrives_after_another_was_refused(registry, ru
         registry.add("flight_delay", "3")
         service.wait_until(
             lambda client: client.get("/models/flight_delay").json()["live"] == {"champion": "3", "challenger": "1"},
+            timeout_s=5,
         )

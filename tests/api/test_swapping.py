@@ -66,6 +66,7 @@ def test_each_worker_swaps(registry, run_service):
                 [worker["live"] for worker in client.get("/models/flight_delay").json()["workers"]]
                 == [{"champion": "2"}] * 2
             ),
+            timeout_s=5,
         )
 
 
@@ -105,7 +106,9 @@ def test_a_warm_version_that_arrives_later_is_loaded(registry, run_service):
 
     with run_service(registry, warm=["flight_delay@2"]) as service:
         registry.add("flight_delay", "2")
-        service.wait_until(lambda client: client.get("/models/flight_delay").json()["loaded"] == ["1", "2"])
+        service.wait_until(
+            lambda client: client.get("/models/flight_delay").json()["loaded"] == ["1", "2"], timeout_s=5
+        )
 
 
 def test_a_version_that_is_not_in_the_local_copy_is_asked_for(registry, run_service, row):
