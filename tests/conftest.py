@@ -18,6 +18,7 @@ from pathlib import Path
 import httpx
 import hypothesis
 import local_s3
+import psutil
 import pytest
 
 from aforo.settings import Settings
@@ -40,6 +41,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return LONGEST_FIRST.index(folder) if folder in LONGEST_FIRST else len(LONGEST_FIRST)
 
     items.sort(key=place)  # the order within a folder stays
+
+
+@pytest.fixture(scope="session")
+def living() -> Callable[[str, str], list[str]]:
+    """Return the command lines of the processes that live and have a variable of that name and value."""
+
+    def find(variable: str, value: str) -> list[str]:
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(variable) == value and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(" ".join(process.cmdline()))
+            except psutil.Error:
+                continue  # it has ended, or is another user's
+        return found
+
+    return find
 
 
 @pytest.fixture

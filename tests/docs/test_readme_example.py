@@ -8,9 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +33,8 @@ def shape(value):
 class Demo:
     """`make demo` in a folder of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, living: Callable[[str, str], list[str]]) -> None:
+        self._living = living
         self.home = folder / "home"
         self.use_cases = folder / "use_cases"
         self.environment = {
@@ -60,19 +61,12 @@ class Demo:
 
     def left_running(self) -> list[str]:
         """Every process that was started for this folder and lives."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get("AFORO_HOME") == str(self.home) and process.status() != "zombie":
-                    found.append(" ".join(process.cmdline()))
-            except psutil.Error:
-                continue  # it has ended, or is another user's
-        return found
+        return self._living("AFORO_HOME", str(self.home))
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory) -> Demo:
-    demo = Demo(tmp_path_factory.mktemp("demo"))
+def demo(tmp_path_factory, living) -> Demo:
+    demo = Demo(tmp_path_factory.mktemp("demo"), living)
     folder = demo.use_cases / "late_order"
     folder.mkdir(parents=True)
     (folder / "use_case.yaml").write_text(block("yaml"), encoding="utf-8")

@@ -24,7 +24,6 @@ PAGES = sorted(path for path in FOLDER.glob("*.md") if path.name != "README.md")
 
 @pytest.fixture
 def patterns(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(ROOT / "scripts")
     monkeypatch.delitem(sys.modules, "patterns", raising=False)
     import patterns
 

@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import psutil
-
 ROOT = Path(__file__).parents[3]
 
 # Asked to end, it starts another in a session of its own, says so and goes: what Airflow does between two tasks.
@@ -31,18 +29,7 @@ end_descendants()
 """
 
 
-def test_a_process_that_is_started_while_the_others_are_ended_is_ended_too(tmp_path):
+def test_a_process_that_is_started_while_the_others_are_ended_is_ended_too(tmp_path, living):
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts"), "MARK_OF_THIS_TEST": str(tmp_path)}
     subprocess.run([sys.executable, "-c", ENDS_ALL, LEAVES_AN_ORPHAN], env=environment, check=True, timeout=60)
-    assert marked(str(tmp_path)) == []
-
-
-def marked(mark: str) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("MARK_OF_THIS_TEST") == mark and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except psutil.Error:
-            continue  # it has ended, or is another user's
-    return found
+    assert living("MARK_OF_THIS_TEST", str(tmp_path)) == []
