@@ -4,11 +4,12 @@
 
     python benchmarks/serving/recording.py --home .aforo      # after `make demo`; about 5 minutes
 
-One row a request. One core for the service and its shipper, another for the client. Rounds are interleaved: each
-service is measured once in each round, each time in another place. Prints the medians of all rounds, and of the ratios
-to the same round's plain service; where the store is away, to the one that records. Beside them is the processor time
-that the service takes for a request, which others on the machine change less; without its shipper, which runs at the
-lowest priority.
+One row a request. One core for the service and its shipper, another for the client. All services are started once and
+take turns of a second, each time in another order; while one is asked, the others are halted (SIGSTOP), so that none
+of them does its work in the time of another. Prints the medians of all rounds, and of the ratios to the same round's
+plain service, with their quartiles; where the store is away, to the one that records. The last column is the processor
+time that the service takes for a request, which others on the machine change less; without its shipper, which runs at
+the lowest priority.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import statistics
 import sys
 import tempfile
@@ -32,6 +34,7 @@ from own_service import own_service
 CONNECTIONS = (1, 32)
 AWAY = "recorded, store away"
 VARIANTS = ("plain", "recorded", AWAY, "shadowed", "recorded and shadowed")
+_WAKING_S = 0.05  # what has waited while the service was halted is done in this time
 _SETTLE_S = 2.0  # the shipper loads its libraries, once in its life, at the priority of all others
 
 
@@ -42,35 +45,51 @@ class Measured(NamedTuple):
     """For one request."""
 
 
+class Service(NamedTuple):
+    port: int
+    session: int
+    requests: list[Exchange]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--home", type=Path, default=Path(".aforo"), help="home of the embedded default")
     parser.add_argument("--model", default="flight_delay")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
+    parser.add_argument(
+        "--only", nargs="*", choices=VARIANTS[1:], default=VARIANTS[1:], help="beside the plain service"
+    )
     parser.add_argument("--output", type=Path, help="JSON file")
     arguments = parser.parse_args()
     os.sched_setaffinity(0, {1})
-    found: dict[str, dict[int, list[Measured]]] = {name: {c: [] for c in CONNECTIONS} for name in VARIANTS}
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        home = two_versions(arguments.home, arguments.model, Path(folder) / "home")
+    names = [name for name in VARIANTS if name == "plain" or name in arguments.only]
+    found: dict[str, dict[int, list[Measured]]] = {name: {c: [] for c in CONNECTIONS} for name in names}
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, contextlib.ExitStack() as started:
+        services = {
+            name: started.enter_context(running(arguments.home, arguments.model, Path(folder) / name, name))
+            for name in names
+        }
         for number in range(arguments.rounds):
-            for place in range(len(VARIANTS)):
-                name = VARIANTS[(number + place) % len(VARIANTS)]
-                with running(home, name) as (port, session):
-                    requests = exchanges(port, home, arguments.model)
-                    begin_trial(port, arguments.model, shadow="shadow" in name)
-                    drive(port, requests, connections=32, seconds=0.5)
-                    for connections in CONNECTIONS:
-                        before = processor_s(session)
-                        load = drive(port, requests, connections=connections, seconds=arguments.seconds)
-                        spent = processor_s(session) - before
-                        if load.unexpected:
-                            raise RuntimeError(f"{name} answered {load.unexpected[0]}")
-                        each = spent / len(load.latencies_s)
-                        found[name][connections].append(Measured(load.requests_per_s, load.percentile_s(99), each))
+            for connections in CONNECTIONS:
+                for place in range(len(names)):
+                    name = names[(number + place) % len(names)]
+                    found[name][connections].append(measure(services[name], connections, arguments.seconds))
             sys.stderr.write(f"round {number + 1} measured; load {os.getloadavg()[0]:.1f}\n")
     report(found, arguments.output)
+
+
+def measure(service: Service, connections: int, seconds: float) -> Measured:
+    """Let the service go on, ask it, and halt it again."""
+    os.killpg(service.session, signal.SIGCONT)
+    drive(service.port, service.requests, connections=connections, seconds=_WAKING_S)
+    before = processor_s(service.session)
+    load = drive(service.port, service.requests, connections=connections, seconds=seconds)
+    spent = processor_s(service.session) - before
+    os.killpg(service.session, signal.SIGSTOP)
+    if load.unexpected:
+        raise RuntimeError(f"a service answered {load.unexpected[0]}")
+    return Measured(load.requests_per_s, load.percentile_s(99), spent / len(load.latencies_s))
 
 
 def two_versions(source: Path, model: str, home: Path) -> Path:
@@ -85,16 +104,19 @@ def two_versions(source: Path, model: str, home: Path) -> Path:
 
 
 @contextlib.contextmanager
-def running(home: Path, name: str) -> Iterator[tuple[int, int]]:
-    """Run the service; give its port and its session."""
-    for left in ("spool", "store", "trials"):
-        (home / left).unlink() if (home / left).is_file() else shutil.rmtree(home / left, ignore_errors=True)
+def running(source: Path, model: str, home: Path, name: str) -> Iterator[Service]:
+    """Start the service, and halt it when all of it is there."""
+    two_versions(source, model, home)
     if name == AWAY:
         (home / "store").touch()  # no folder, so that nothing can be put there
     spool = home / "spool" if "recorded" in name else None
     with own_service(home, spool=spool, environment={"AFORO_HOME": str(home)}) as service:
         time.sleep(_SETTLE_S)
-        yield service.port, service.process.pid
+        requests = exchanges(service.port, home, model)
+        begin_trial(service.port, model, shadow="shadow" in name)
+        drive(service.port, requests, connections=32, seconds=0.5)
+        os.killpg(service.process.pid, signal.SIGSTOP)
+        yield Service(service.port, service.process.pid, requests)
 
 
 def processor_s(session: int) -> float:
@@ -137,23 +159,26 @@ def report(found: dict[str, dict[int, list[Measured]]], output: Path | None) -> 
     """Print medians, and the median of each round's ratio to the service beside it."""
     results: dict[str, dict[str, dict[str, float]]] = {}
     print(
-        "| service | connections | requests/s | p99 ms | processor µs | beside | requests/s ÷ | p99 ÷ | processor ÷ |"
+        "| service | connections | requests/s | p99 ms | processor µs | beside "
+        "| requests/s ÷ | quartiles | p99 ÷ | quartiles | processor ÷ |"
     )
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
     for name, cases in found.items():
         for connections, measured in cases.items():
-            other = "recorded" if name == AWAY else "plain"
+            other = "recorded" if name == AWAY and "recorded" in found else "plain"
             pairs = list(zip(measured, found[other][connections], strict=True))
             medians = Measured(*(statistics.median(column) for column in zip(*measured, strict=True)))
-            ratios = Measured(*(statistics.median(m[i] / b[i] for m, b in pairs) for i in range(3)))
+            each = [[m[i] / b[i] for m, b in pairs] for i in range(3)]
+            ratios = Measured(*map(statistics.median, each))
+            rates, tails = (f"{low:.3f} to {high:.3f}" for low, _, high in map(statistics.quantiles, each[:2]))
             results.setdefault(name, {})[str(connections)] = {
                 **{field: getattr(medians, field) for field in Measured._fields},
                 **{f"{field}_ratio": getattr(ratios, field) for field in Measured._fields},
             }
             print(
                 f"| {name} | {connections} | {medians.requests_per_s:,.0f} | {medians.p99_s * 1e3:.2f} "
-                f"| {medians.processor_s * 1e6:.1f} | {other} | {ratios.requests_per_s:.3f} | {ratios.p99_s:.3f} "
-                f"| {ratios.processor_s:.3f} |"
+                f"| {medians.processor_s * 1e6:.1f} | {other} "
+                f"| {ratios.requests_per_s:.3f} | {rates} | {ratios.p99_s:.3f} | {tails} | {ratios.processor_s:.3f} |"
             )
     if output is not None:
         output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

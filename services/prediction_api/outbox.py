@@ -23,35 +23,33 @@ class Outbox:
     def __init__(self, recorder: Recorder | None) -> None:
         self._recorder = recorder
         self._waiting: list[tuple[asyncio.Transport, bytes, bool]] = []
-        self._is_expected = False
+        self._is_expected = recorder is None
 
     def expect(self) -> None:
         """Flush in this turn of the event loop, after all that is to be called by now: the scoring of what came."""
-        if self._recorder is not None and not self._is_expected:
+        if not self._is_expected:
             self._is_expected = True
             asyncio.get_running_loop().call_soon(self.flush)
 
     def send(self, transport: asyncio.Transport, answer: bytes, *, closes: bool) -> None:
         """Send an answer once it is recorded, in the order of the calls, and close the connection if it ``closes``."""
-        if self._recorder is None:
-            _send(transport, answer, closes)
-            return
-        self.expect()
         self._waiting.append((transport, answer, closes))
+        if self._recorder is None:
+            self._send()
+        elif not self._is_expected:
+            self.expect()
 
     def flush(self) -> None:
         """Write the records, and send the answers."""
-        self._is_expected = False
         if self._recorder is not None:
+            self._is_expected = False
             self._recorder.flush()
+            self._send()
+
+    def _send(self) -> None:
         waiting, self._waiting = self._waiting, []
         for transport, answer, closes in waiting:
-            _send(transport, answer, closes)
-
-
-def _send(transport: asyncio.Transport, answer: bytes, closes: bool) -> None:
-    if transport.is_closing():
-        return
-    transport.write(answer)
-    if closes:
-        transport.close()
+            if not transport.is_closing():
+                transport.write(answer)
+                if closes:
+                    transport.close()

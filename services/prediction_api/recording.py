@@ -56,7 +56,8 @@ class Recorder:
         self._metrics = metrics
         self._spool = Spool(options, self.gauge, self._count_dropped)
         self._series: dict[tuple[str, str], _Series] = {}
-        self._unwritten: list[_Unwritten] = []
+        self._unwritten: list[_Series] = []
+        """Those with records that are not written yet."""
 
     def record(
         self,
@@ -69,8 +70,7 @@ class Recorder:
     ) -> None:
         """Take note of one request; it never fails because the log does.
 
-        It is in the log after the next :meth:`flush`, which has to come before the answer is sent. All the work is done
-        there, for many requests in a row: the same instructions spread over the road of each would take twice as long.
+        It is in the log after the next :meth:`flush`, which has to come before the answer is sent.
 
         Raises
         ------
@@ -79,22 +79,20 @@ class Recorder:
         """
         given = request.headers.get(b"x-entity-key")
         entities = None if given is None else self._entities(given, len(rows))
-        self._unwritten.append(_Unwritten(request.id, request.caller, entities, role, served, rows, predictions))
+        series = self._series.get((served.model, served.version)) or self._begin(served)
+        shown = rows if series.shown is None else [series.shown(row) for row in rows]
+        if not series.unwritten:
+            self._unwritten.append(series)
+        at = time.time_ns() // 1_000
+        series.unwritten.append(Record(request.id, at, request.caller, entities, role, "full", shown, predictions))
 
     def flush(self) -> None:
         """Write the records since the last call, those of one version at once."""
         if not self._unwritten:
             return
         unwritten, self._unwritten = self._unwritten, []
-        at = time.time_ns() // 1_000
-        blocks: dict[_Series, list[Record]] = {}
-        for one in unwritten:
-            served = one.served
-            series = self._series.get((served.model, served.version)) or self._begin(served)
-            shown = one.rows if series.shown is None else [series.shown(row) for row in one.rows]
-            record = Record(one.request_id, at, one.caller, one.entities, one.role, "full", shown, one.predictions)
-            blocks.setdefault(series, []).append(record)
-        for series, records in blocks.items():
+        for series in unwritten:
+            records, series.unwritten = series.unwritten, []
             self._spool.append(series.name, series.header, block(records), records=len(records))
 
     def tend(self) -> None:
@@ -125,18 +123,6 @@ class Recorder:
         return [hashed(key.decode("utf-8", "replace"), ENTITY, self._key) for key in keys]
 
 
-class _Unwritten(msgspec.Struct, gc=False):
-    """What a record is made of."""
-
-    request_id: str
-    caller: str
-    entities: list[str] | None
-    role: str
-    served: ServedVersion
-    rows: Sequence[Row]
-    predictions: Sequence[Prediction]
-
-
 class _Series:
     """What the records of one version have in common."""
 
@@ -149,6 +135,7 @@ class _Series:
             msgspec.json.encode(served.version),
             served.contract.model_dump_json().encode(),
         )
+        self.unwritten: list[Record] = []
         self.shown: Callable[[Row], Sequence[Any]] | None = None
         """Makes of a row what may be recorded of it; ``None`` if that is all of it."""
         private = [(place, column.name) for place, column in enumerate(columns) if column.private]

@@ -34,7 +34,7 @@ class Record(msgspec.Struct, array_like=True, gc=False):
     Attributes
     ----------
     at
-        When it was answered, in µs since the epoch; those of a block share it.
+        When it was answered, in µs since the epoch.
     entities
         Keyed hash of what the caller named each row by; ``None`` if it named none.
     role
