@@ -42,8 +42,10 @@ class FastLaneProtocol(GuardedProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._request: PredictionRequest | None = None
-        """The request in the fast lane, until it is answered."""
+        self._receiving: PredictionRequest | None = None
+        """The request in the fast lane whose body arrives."""
+        self._answering: PredictionRequest | None = None
+        """The one before it, until it is answered."""
         self._body: list[bytes] = []
         self._batcher: Batcher | None = None
         self._keeps_alive = True
@@ -55,56 +57,63 @@ class FastLaneProtocol(GuardedProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        if not self._is_refused and self._take():
+        if self._is_refused:
+            return
+        self._receiving = self._take()
+        if self._receiving is not None:
             self._has_headers = True
             self._body = []
-        else:
-            super().on_headers_complete()
+            return
+        if self._answering is not None and not self.pipeline:
+            self.cycle = _Unanswered()  # type: ignore[assignment]
+        super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        if self._request is None:
+        if self._receiving is None:
             super().on_body(body)
         else:
             self._body.append(body)
 
     def on_message_complete(self) -> None:
-        if self._request is None:
+        if self._receiving is None:
             super().on_message_complete()
             return
         self._begun_at = None
+        request, self._receiving = self._receiving, None
         if not self._is_refused:
-            self._predict(self._request)
+            self._answering = request
+            self._predict(request)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        if self._request is None or self._begun_at is not None:
+        if self._answering is None or self._begun_at is not None or self.pipeline:
             self.predicting.outbox.flush()
             return super().eof_received()
         self._keeps_alive = False
         return True
 
     def shutdown(self) -> None:
-        if self._request is not None:
+        if (self._receiving is not None or self._answering is not None) and not self.pipeline:
             self._keeps_alive = False
         else:
             self.predicting.outbox.flush()
             super().shutdown()
 
-    def _take(self) -> bool:
-        """Whether the request may go in the fast lane; if so, note it."""
+    def _take(self) -> PredictionRequest | None:
+        """Return the request if it may go in the fast lane."""
         if (
             self.parser.get_method() != b"POST"
             or (self.cycle is not None and not self.cycle.response_complete)
             or self.pipeline
-            or self._request is not None
+            or self._answering is not None
             or self.flow.write_paused
             or self.expect_100_continue
             or not self.url.isascii()
             or b"%" in self.url
         ):
-            return False
+            return None
         target = self.predicting.target(self.url.decode("ascii"))
         if target is None:
-            return False
+            return None
         headers = dict(self.headers)
         length = headers.get(b"content-length")
         if (
@@ -114,13 +123,13 @@ class FastLaneProtocol(GuardedProtocol):
             or b"transfer-encoding" in headers
             or b"upgrade" in headers
         ):
-            return False
+            return None
         served = self.predicting.models.find(target.model, target.version, target.alias)
         if served is None:
-            return False
-        self._request = PredictionRequest(target, headers)
-        self._request.served = served
-        return True
+            return None
+        request = PredictionRequest(target, headers)
+        request.served = served
+        return request
 
     def _predict(self, request: PredictionRequest) -> None:
         self._keeps_alive = self._keeps_alive and self.parser.should_keep_alive()
@@ -147,7 +156,7 @@ class FastLaneProtocol(GuardedProtocol):
 
     def _hand_over(self, request: PredictionRequest, body: bytes) -> None:
         """Let the usual road answer: an explanation takes long, and there what comes after it waits its turn."""
-        self._request = None
+        self._answering = None
         self.scope[ADMITTED] = request  # type: ignore[literal-required]
         super().on_headers_complete()
         super().on_body(body)
@@ -171,7 +180,7 @@ class FastLaneProtocol(GuardedProtocol):
         self._write(response)
 
     def _write(self, response: HttpResponse) -> None:
-        self._request = None
+        self._answering = None
         self._batcher = None
         self._idle_since = time.monotonic()
         self.server_state.total_requests += 1
@@ -186,6 +195,21 @@ class FastLaneProtocol(GuardedProtocol):
                 self._keeps_alive = False
         parts += (b"\r\n" if self._keeps_alive else b"connection: close\r\n\r\n", response.body)
         self.predicting.outbox.send(self.transport, b"".join(parts), closes=not self._keeps_alive)
+        if self.pipeline and self._keeps_alive:
+            self.flow.resume_reading()
+            self._start_asgi_task(*self.pipeline.pop())
+
+
+class _Unanswered:
+    """Stands for a request in the fast lane where uvicorn looks whether one behind it has to wait.
+
+    If the headers of that one cannot be read, it is what uvicorn tells of the connection's end.
+    """
+
+    response_complete = False
+
+    def __init__(self) -> None:
+        self.message_event = asyncio.Event()
 
 
 def fast_lane(predicting: Predicting) -> type[FastLaneProtocol]:

@@ -8,17 +8,21 @@ import socket
 
 import pytest
 
+from prediction_api.predicting import LONG_BODY_BYTES
+
 GOOD = {"origin": "JFK", "distance": 500.5, "is_holiday": True}
 
 
-def exchange(service, *parts, expect=1):
-    """Send raw bytes; return status lines and bodies of the answers."""
+def exchange(service, *parts, expect=1, ends=False):
+    """Send raw bytes; return status lines and bodies of the answers. Whoever ``ends`` says that nothing follows."""
     host, port = service.url.removeprefix("http://").split(":")
     answers = []
     with socket.create_connection((host, int(port)), timeout=20) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for part in parts:
             connection.sendall(part)
+        if ends:
+            connection.shutdown(socket.SHUT_WR)
         buffer = b""
         while len(answers) < expect:
             received = connection.recv(65_536)
@@ -78,6 +82,20 @@ def test_pipelined_requests_are_answered_in_their_order(service):
 
     assert [answer[2] for answer in together] == alone
     assert [answer[2] for answer in roads] == alone
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["open", "half closed"])
+def test_what_is_pipelined_behind_many_rows_is_answered_after_them(service, ends):
+    """More rows than are scored at once wait for their turns, so the next request has come when they are answered."""
+    many = json.dumps({"rows": [{**GOOD, "distance": distance} for distance in range(1_500)]}).encode()
+    one, two = (json.dumps({"rows": [{**GOOD, "distance": distance}]}).encode() for distance in (1, 2))
+    alone = [exchange(service, request(body))[0][2] for body in (many, one, two, many, two)]
+    parts = [request(many), request(one), chunked(two), request(many), request(two)]
+
+    together = exchange(service, b"".join(parts), expect=6 if ends else 5, ends=ends)
+
+    assert len(many) < LONG_BODY_BYTES
+    assert [answer[2] for answer in together] == alone
 
 
 def test_a_request_that_comes_byte_by_byte_is_answered(service):
