@@ -5,11 +5,11 @@
     python benchmarks/serving/recording.py --home .aforo      # after `make demo`; about 5 minutes
 
 One row a request. One core for the service and its shipper, another for the client. All services are started once and
-take turns of a second, each time in another order; while one is asked, the others are halted (SIGSTOP), so that none
-of them does its work in the time of another. Prints the medians of all rounds, and of the ratios to the same round's
-plain service, with their quartiles; where the store is away, to the one that records. The last column is the processor
-time that the service takes for a request, which others on the machine change less; without its shipper, which runs at
-the lowest priority.
+take turns of half a second, in an order that is drawn for each round; while one is asked, the others are halted
+(SIGSTOP), so that none of them does its work in the time of another. Prints the medians of all rounds, and of the
+ratios to the same round's plain service, with their quartiles; where the store is away, to the one that records. Two
+plain services show what is noise. The last column is the processor time that the service takes for a request, which
+others on the machine change less; without its shipper, which runs at the lowest priority.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import argparse
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import statistics
@@ -33,7 +34,8 @@ from own_service import own_service
 
 CONNECTIONS = (1, 32)
 AWAY = "recorded, store away"
-VARIANTS = ("plain", "recorded", AWAY, "shadowed", "recorded and shadowed")
+CONTROL = "plain, once more"
+VARIANTS = ("plain", CONTROL, "recorded", AWAY, "shadowed", "recorded and shadowed")
 _WAKING_S = 0.05  # what has waited while the service was halted is done in this time
 _SETTLE_S = 2.0  # the shipper loads its libraries, once in its life, at the priority of all others
 
@@ -55,8 +57,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--home", type=Path, default=Path(".aforo"), help="home of the embedded default")
     parser.add_argument("--model", default="flight_delay")
-    parser.add_argument("--rounds", type=int, default=25)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--seconds", type=float, default=0.5, help="of each measurement")
     parser.add_argument(
         "--only", nargs="*", choices=VARIANTS[1:], default=VARIANTS[1:], help="beside the plain service"
     )
@@ -64,6 +66,7 @@ def main() -> None:
     arguments = parser.parse_args()
     os.sched_setaffinity(0, {1})
     names = [name for name in VARIANTS if name == "plain" or name in arguments.only]
+    order = random.Random(0)
     found: dict[str, dict[int, list[Measured]]] = {name: {c: [] for c in CONNECTIONS} for name in names}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, contextlib.ExitStack() as started:
         services = {
@@ -72,8 +75,7 @@ def main() -> None:
         }
         for number in range(arguments.rounds):
             for connections in CONNECTIONS:
-                for place in range(len(names)):
-                    name = names[(number + place) % len(names)]
+                for name in order.sample(names, len(names)):
                     found[name][connections].append(measure(services[name], connections, arguments.seconds))
             sys.stderr.write(f"round {number + 1} measured; load {os.getloadavg()[0]:.1f}\n")
     report(found, arguments.output)

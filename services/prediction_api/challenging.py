@@ -59,6 +59,11 @@ class RunningTrial:
     ----------
     on_stop
         Told the reason, once.
+
+    Attributes
+    ----------
+    has_canary
+        Whether the challenger answers anybody, so that it has to be asked whom.
     """
 
     def __init__(
@@ -79,6 +84,8 @@ class RunningTrial:
         self._metrics = metrics
         self._recorder = recorder
         self._on_stop = on_stop
+        self.has_canary = trial.canary_percent > 0
+        self._is_full = False
         self._is_stopped = False
         self._failures: deque[bool] = deque(maxlen=_RECENT_REQUESTS)
         self._slowdowns: deque[float] = deque(maxlen=_PROBES)
@@ -90,7 +97,7 @@ class RunningTrial:
 
     def choose(self, request: Request) -> ServedVersion:
         """Return who answers: the challenger for its share of the callers, else the champion."""
-        if self._is_stopped or not self.trial.canary_percent:
+        if self._is_stopped or not self.has_canary:
             return self.champion
         caller_id = request.headers.get(b"x-caller-id", b"")
         if place_of(self.model, request.caller, caller_id) >= self.trial.canary_percent:
@@ -101,12 +108,16 @@ class RunningTrial:
     def answered(self, request: Request, rows: Sequence[Row], predictions: Sequence[Prediction]) -> None:
         """Take note of an answer; keep a copy for the shadow if the champion gave it."""
         self._answered += 1
+        if self._is_full and request.champion is None:  # where most requests under load end
+            self._not_copied += 1
+            return
         self._rows = rows
         if request.served is self.challenger:
             self._failures.append(False)
         elif self.trial.shadow and request.champion is None and not self._is_stopped:
             if len(self._copies) >= _MOST_COPIES or self._copied_rows + len(rows) > _MOST_COPIED_ROWS:
                 self._not_copied += 1
+                self._is_full = True
             else:
                 self._copies.append((request, rows, predictions))
                 self._copied_rows += len(rows)
@@ -176,6 +187,7 @@ class RunningTrial:
         if not copies or self._is_stopped:
             return 0.0
         self._copied_rows -= len(rows)
+        self._is_full = False
         try:
             predictions = []
             for start in range(0, len(rows), self.challenger.batcher.slice_rows):
@@ -213,6 +225,7 @@ class RunningTrial:
     def _stop(self, reason: str) -> None:
         if not self._is_stopped:
             self._is_stopped = True
+            self._is_full = False
             self._copies.clear()
             self._on_stop(reason)
 

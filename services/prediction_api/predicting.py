@@ -229,8 +229,9 @@ class Predicting:
         if trial is None or trial.champion is not served or request.target.version or request.target.alias:
             return served
         request.trial = trial
-        request.served = trial.choose(request)
-        return request.served
+        if trial.has_canary:
+            served = request.served = trial.choose(request)
+        return served
 
     def rescue(self, request: PredictionRequest, body: bytes, error: Exception) -> tuple[Exchange, list[Prediction]]:
         """Let the champion predict what a challenger failed at; ``error`` is raised again if that is not the case."""

@@ -268,6 +268,26 @@ def test_a_shadow_sees_every_request_and_answers_none(contenders, run_service, r
     assert after.get('aforo_shadow_dropped_total{model="flight_delay"}', 0) == 0
 
 
+def test_what_a_shadow_does_not_see_for_want_of_room_is_counted(contenders, run_service, row):
+    def seen_and_dropped(client):
+        found = metrics(client)
+        rows = found['aforo_shadow_rows_total{model="flight_delay",version="2"}']
+        return rows // 1_000, found.get('aforo_shadow_dropped_total{model="flight_delay"}', 0)
+
+    with run_service(contenders) as service:
+        begin(service, shadow=True)
+        service.wait_until(lambda client: shadowed(client, row) > 0)
+        with service.client() as client:
+            for _ in range(40):
+                client.post(PREDICT, json={"rows": [row] * 1_000}).raise_for_status()
+        service.wait_until(lambda client: sum(seen_and_dropped(client)) >= 40)
+        with service.client() as client:
+            seen, dropped = seen_and_dropped(client)
+
+    assert seen + dropped == 40
+    assert dropped > 0
+
+
 def shadowed(client, row):
     client.post(PREDICT, json={"rows": [row]})
     return metrics(client).get('aforo_shadow_rows_total{model="flight_delay",version="2"}', 0)
