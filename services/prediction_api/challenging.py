@@ -97,7 +97,7 @@ class RunningTrial:
 
     def choose(self, request: Request) -> ServedVersion:
         """Return who answers: the challenger for its share of the callers, else the champion."""
-        if self._is_stopped or not self.has_canary:
+        if self._is_stopped:
             return self.champion
         caller_id = request.headers.get(b"x-caller-id", b"")
         if place_of(self.model, request.caller, caller_id) >= self.trial.canary_percent:

@@ -8,6 +8,7 @@ import orjson
 from pydantic import BaseModel
 
 from aforo.contracts.prediction import Lineage, PredictionContract
+from aforo.contracts.table import ColumnContract
 from aforo.registry.bundle import REPORT
 from prediction_api.local_copy import CopyStatus
 from prediction_api.served_model import ServedModel
@@ -53,6 +54,8 @@ class VersionDescription(BaseModel):
 
     Attributes
     ----------
+    request_columns
+        What a row of a request may hold: the contract's inputs, then the times and keys by which windows are filled in.
     explainable
         Whether its answers can be explained.
     """
@@ -63,6 +66,7 @@ class VersionDescription(BaseModel):
     candidate: str
     digest: str
     contract: PredictionContract
+    request_columns: tuple[ColumnContract, ...]
     lineage: Lineage
     metrics: dict[str, float]
     gate_report: dict[str, Any] | None
@@ -113,6 +117,7 @@ def describe_version(served: ServedVersion, model: ServedModel) -> VersionDescri
         candidate=bundle.manifest.candidate,
         digest=bundle.digest,
         contract=served.contract,
+        request_columns=served.contract.request_columns,
         lineage=bundle.manifest.lineage,
         metrics=bundle.manifest.metrics,
         gate_report=None if report is None else orjson.loads(report),

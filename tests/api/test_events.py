@@ -337,6 +337,14 @@ def test_another_definition_of_a_stream_has_panes_of_its_own(windowed, run_servi
     assert yes == pytest.approx(1 / (1 + math.exp(-1.7)), abs=1e-12)
 
 
+def test_a_version_says_what_a_row_may_hold_to_have_its_windows_filled_in(told):
+    version = told.get(f"/models/{model_of(told)}/versions/1").json()
+
+    inputs = [column["name"] for column in version["contract"]["inputs"]]
+    assert [column["name"] for column in version["request_columns"]] == [*inputs, "asked_at"]
+    assert version["request_columns"][-1]["type"] == "timestamp"
+
+
 def test_the_openapi_page_has_the_route_and_the_columns(told):
     page = told.get("/openapi.json").json()
 

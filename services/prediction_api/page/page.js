@@ -151,7 +151,8 @@ function reliability(curve) {
 // ---- try a row -----------------------------------------------------------------------------------------------------
 function field(model, column) {
   const id = `${model}-${column.name}`;
-  const hint = [column.unit, column.nullable ? "may be missing" : null].filter(Boolean).join(", ");
+  const unit = column.type === "timestamp" ? "UTC" : column.unit;
+  const hint = [unit, column.nullable ? "may be missing" : null].filter(Boolean).join(", ");
   const common = { id, name: column.name, "aria-describedby": `${id}-problem`, title: column.description };
   const choices = column.type === "boolean" ? ["true", "false"] : column.categories;
   const example = column.example === null || column.example === undefined ? "" : String(column.example);
@@ -161,6 +162,8 @@ function field(model, column) {
     input = make("select", common, ...options.map((text) => make("option", { value: text, selected: text === example }, text || "missing")));
   } else if (column.type === "string") {
     input = make("input", { ...common, type: "text", value: example });
+  } else if (column.type === "timestamp") {
+    input = make("input", { ...common, type: "datetime-local", step: 1 });
   } else {
     input = make("input", { ...common, type: "number", value: example, min: column.minimum, max: column.maximum,
       step: column.type === "integer" ? 1 : "any" });
@@ -174,6 +177,7 @@ function field(model, column) {
 function valueOf(column, text) {
   if (text === "") return null;
   if (column.type === "boolean") return text === "true";
+  if (column.type === "timestamp") return new Date(`${text}Z`).toISOString();
   return column.type === "string" ? text : Number(text);
 }
 
@@ -208,9 +212,11 @@ function explanation(why, row, contract) {
   const size = (value) => (why.scale === "probability" ? (Math.abs(value) * 100).toFixed(1) : number(Math.abs(value)));
   const moved = (value) => `${value < 0 ? "−" : "+"}${size(value)}`;
   const given = Object.fromEntries(contract.inputs.map((column) => [column.name, column.unit]));
+  const filledIn = new Set(contract.windows.filter((window) => row[window.asked_at] !== null).flatMap((window) => Object.keys(window.columns)));
+  const missing = (name) => (filledIn.has(name) ? "from events" : "missing");
   const sorted = Object.entries(why.contributions).sort(([, a], [, b]) => Math.abs(b) - Math.abs(a));
   const reasons = sorted.slice(0, MOST_REASONS).map(([name, value]) => ({ name: name.replaceAll("_", " "),
-    told: row[name] === null ? "missing" : `${row[name]}${given[name] ? ` ${given[name]}` : ""}`, value, error: why.standard_errors && why.standard_errors[name] }));
+    told: row[name] === null ? missing(name) : `${row[name]}${given[name] ? ` ${given[name]}` : ""}`, value, error: why.standard_errors && why.standard_errors[name] }));
   const others = sorted.slice(MOST_REASONS);
   if (others.length) reasons.push({ name: `${others.length} others together`, told: "", value: others.reduce((sum, [, value]) => sum + value, 0) });
   if (why.rest) reasons.push({ name: "no column alone", told: "", value: why.rest });
@@ -232,15 +238,15 @@ function explanation(why, row, contract) {
 }
 
 function rowForm(model, description) {
-  const { contract, explainable } = description;
+  const { contract, explainable, request_columns: columns } = description;
   const result = make("div", { "aria-live": "polite" });
   const form = make("form", { class: "row", novalidate: true, onsubmit: send },
-    ...contract.inputs.map((column) => field(model, column)), make("div", { class: "buttons" }, make("button", {}, "Predict")));
+    ...columns.map((column) => field(model, column)), make("div", { class: "buttons" }, make("button", {}, "Predict")));
 
   async function send(event) {
     event.preventDefault();
-    const row = Object.fromEntries(contract.inputs.map((column) => [column.name, valueOf(column, form.elements[column.name].value)]));
-    for (const column of contract.inputs) {
+    const row = Object.fromEntries(columns.map((column) => [column.name, valueOf(column, form.elements[column.name].value)]));
+    for (const column of columns) {
       form.elements[column.name].removeAttribute("aria-invalid");
       document.getElementById(`${model}-${column.name}-problem`).textContent = "";
     }
