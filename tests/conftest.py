@@ -60,6 +60,19 @@ def living() -> Callable[[str, str], list[str]]:
     return find
 
 
+@pytest.fixture(autouse=True)
+def no_addresses_of_another_test() -> Iterator[None]:
+    """MLflow puts the addresses that it was given last into the environment, where `Settings` would find them."""
+    _forget_addresses()
+    yield
+    _forget_addresses()
+
+
+def _forget_addresses() -> None:
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        os.environ.pop(name, None)
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """The embedded default: everything in one folder of this test."""

@@ -42,7 +42,6 @@ class Demo:
             "PYTHONPATH": os.pathsep.join([str(ROOT / "scripts"), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
             "AFORO_HOME": str(self.home),
             "AFORO_USE_CASES": str(self.use_cases),
-            "MLFLOW_TRACKING_URI": "",  # MLflow leaves that of another test here
         }
 
     def start(self) -> subprocess.Popen[str]:

@@ -58,9 +58,7 @@ class Home:
 
     @property
     def variables(self) -> dict[str, str]:
-        folders = {"AFORO_HOME": str(self.folder), "AFORO_USE_CASES": str(self.use_cases)}
-        # MLflow leaves the address of another test's database in the environment.
-        return {**folders, "MLFLOW_TRACKING_URI": "", "COLUMNS": "200"}
+        return {"AFORO_HOME": str(self.folder), "AFORO_USE_CASES": str(self.use_cases), "COLUMNS": "200"}
 
     @property
     def environment(self) -> dict[str, str]:

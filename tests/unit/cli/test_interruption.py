@@ -37,8 +37,7 @@ def environment(tmp_path):
     rows = [(number, rng.uniform(0, 100)) for number in range(1500)]
     lines = [f"{n},{distance:.1f},{'true' if rng.gauss(distance, 20) > 50 else 'false'}" for n, distance in rows]
     (folder / "data.csv").write_text("\n".join(["number,distance,late", *lines]), encoding="utf-8")
-    home = {"AFORO_HOME": str(tmp_path / "home"), "AFORO_USE_CASES": str(folder.parent)}
-    return {**os.environ, **home, "MLFLOW_TRACKING_URI": ""}  # MLflow leaves that of another test in the environment
+    return {**os.environ, "AFORO_HOME": str(tmp_path / "home"), "AFORO_USE_CASES": str(folder.parent)}
 
 
 def interrupted(environment, number: signal.Signals, after: str) -> tuple[int, str]:
