@@ -2,11 +2,12 @@
 
 ::
 
-    python benchmarks/serving/recording.py --home .aforo      # after `make demo`; about 5 minutes
+    python benchmarks/serving/recording.py --home .aforo      # after `make demo`; about 10 minutes
 
-One row a request. One core for the service and its shipper, another for the client. All services are started once and
+One row a request. One core for the service and its shipper, another for the client. All services are up at once and
 take turns of half a second, in an order that is drawn for each round; while one is asked, the others are halted
-(SIGSTOP), so that none of them does its work in the time of another. Prints the medians of all rounds, and of the
+(SIGSTOP), so that none of them does its work in the time of another. They are started anew several times: for as long
+as it lives, a process is a few percent faster or slower than its twin. Prints the medians of all rounds, and of the
 ratios to the same round's plain service, with their quartiles; where the store is away, to the one that records. Two
 plain services show what is noise. The last column is the processor time that the service takes for a request, which
 others on the machine change less; without its shipper, which runs at the lowest priority.
@@ -57,7 +58,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--home", type=Path, default=Path(".aforo"), help="home of the embedded default")
     parser.add_argument("--model", default="flight_delay")
-    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--starts", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=10, help="of each start")
     parser.add_argument("--seconds", type=float, default=0.5, help="of each measurement")
     parser.add_argument(
         "--only", nargs="*", choices=VARIANTS[1:], default=VARIANTS[1:], help="beside the plain service"
@@ -68,16 +70,17 @@ def main() -> None:
     names = [name for name in VARIANTS if name == "plain" or name in arguments.only]
     order = random.Random(0)
     found: dict[str, dict[int, list[Measured]]] = {name: {c: [] for c in CONNECTIONS} for name in names}
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, contextlib.ExitStack() as started:
-        services = {
-            name: started.enter_context(running(arguments.home, arguments.model, Path(folder) / name, name))
-            for name in names
-        }
-        for number in range(arguments.rounds):
-            for connections in CONNECTIONS:
-                for name in order.sample(names, len(names)):
-                    found[name][connections].append(measure(services[name], connections, arguments.seconds))
-            sys.stderr.write(f"round {number + 1} measured; load {os.getloadavg()[0]:.1f}\n")
+    for start in range(arguments.starts):
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, contextlib.ExitStack() as started:
+            services = {
+                name: started.enter_context(running(arguments.home, arguments.model, Path(folder) / name, name))
+                for name in names
+            }
+            for _ in range(arguments.rounds):
+                for connections in CONNECTIONS:
+                    for name in order.sample(names, len(names)):
+                        found[name][connections].append(measure(services[name], connections, arguments.seconds))
+        sys.stderr.write(f"start {start + 1} measured; load {os.getloadavg()[0]:.1f}\n")
     report(found, arguments.output)
 
 
