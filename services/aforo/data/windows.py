@@ -131,12 +131,13 @@ class EventCollector:
     ) -> None:
         if measure.at_least is not None:
             return
-        values = events.get_column(measure.of).cast(pl.Float64)
+        # By numpy: Polars divides by a number as it multiplies by the reciprocal, and 23 * (1 / 10) is not 2.3.
+        values = events.get_column(measure.of).cast(pl.Float64).to_numpy()
         scale = 10**measure.decimals
-        scaled = (values * scale).round(0)
-        inexact = (scaled / scale != values) | (scaled.abs() > LARGEST_FIXED)
+        scaled = np.round(values * scale)
+        inexact = (scaled / scale != values) | (np.abs(scaled) > LARGEST_FIXED)
         if inexact.any():
-            first = inexact.arg_max()
+            first = inexact.argmax()
             raise DataError(
                 f"stream {self.stream.stream!r}: {measure.of!r} is {values[first]} in row {numbers[first]} of "
                 f"{file or 'the source'}; expected {measure.decimals} decimals at most, and no more than "

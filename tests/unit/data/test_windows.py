@@ -179,6 +179,16 @@ def test_decimals_add_up_without_rounding(windowed: Callable[..., Any]) -> None:
     assert found[10] == (10, 0.1, 0.0)
 
 
+def test_every_value_with_as_many_decimals_as_said_is_taken(windowed: Callable[..., Any]) -> None:
+    tenths = {**WINDOW, "columns": {**WINDOW["columns"], "delay_1h": {**WINDOW["columns"]["delay_1h"], "decimals": 1}}}
+    delays = [number / 10 for number in range(-500, 500)]
+    rows = [(place, "Oslo", -200, -30, delay) for place, delay in enumerate(delays)]
+
+    found = windowed(*rows, (1000, "Oslo", 0, 120, 0), windows=[tenths])
+
+    assert found[1000] == (1000, -0.05, 0.35)  # the sum is -500 tenths; 350 delays are 15 or more
+
+
 def test_a_window_column_outside_its_bounds_is_a_mistake_of_the_contract(windowed: Callable[..., Any]) -> None:
     columns = [{**column, "maximum": 10} if column["name"] == "delay_1h" else column for column in COLUMNS]
 
