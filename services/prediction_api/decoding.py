@@ -83,6 +83,7 @@ class RowDecoder:
             forbid_unknown_fields=True,
         )
         self._request = msgspec.json.Decoder(request)
+        self._may_be_empty = [p for p, c in enumerate(self.columns) if c.type == "string" and c.nullable]
         self._orders: dict[tuple[str, ...], _OrderedRows] = {}
 
     def decode(self, body: bytes) -> tuple[list[Row], ExplanationMethod | None]:
@@ -105,6 +106,8 @@ class RowDecoder:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _NotTheColumnsError):
             rows, method = explain(body, self.columns)
             return self.admit(rows), method
+        if self._may_be_empty:
+            rows = [self._without_empty(row) for row in rows]
         wanted = request.explain
         if wanted is False:
             return self.admit(rows), None
@@ -127,6 +130,13 @@ class RowDecoder:
         if len(rows) > self._max_rows:
             raise Problem("too_many_rows", f"{len(rows):,} rows in one request; expected {self._max_rows:,} or fewer")
         return rows if self._windows is None else self._windows.fill(rows)
+
+    def _without_empty(self, row: Row) -> Row:
+        """Return ``row`` with ``None`` for an empty string, which is missing too."""
+        for place in self._may_be_empty:
+            if row[place] == "":
+                return tuple([None if value == "" else value for value in row])
+        return row
 
     def _ordered(self, order: tuple[str, ...]) -> _OrderedRows:
         decoder = self._orders.get(order)

@@ -147,7 +147,7 @@ class _Series:
                     value = values[place]
                     if isinstance(value, date):
                         raise AssertionError(f"{name} is an input, and none of them is a date")
-                    if value is not None and value != "":
+                    if value is not None:
                         values[place] = hashed(value, name, key)
                 return values
 

@@ -64,6 +64,7 @@ def slowly(body):
 
 @settings(max_examples=400, deadline=None)
 @given(st.lists(rows, min_size=1, max_size=3))
+@example([GOOD, {**GOOD, "colour": "", "text": ""}])
 def test_the_fast_and_the_slow_reader_agree_on_rows(table):
     body = json.dumps({"rows": table}).encode()
 
@@ -72,6 +73,7 @@ def test_the_fast_and_the_slow_reader_agree_on_rows(table):
 
 @settings(max_examples=200, deadline=None)
 @given(st.permutations(list(GOOD)), st.integers(0, 7), st.lists(rows, min_size=1, max_size=3))
+@example(list(GOOD), 0, [{**GOOD, "text": ""}])
 def test_the_fast_and_the_slow_reader_agree_on_columns(names, left_out, table):
     names = names[left_out:]
     body = json.dumps({"columns": names, "data": [[row.get(name, GOOD[name]) for name in names] for row in table]})

@@ -175,10 +175,12 @@ def test_a_time_without_its_key_or_its_offset_is_refused(registry, run_service, 
     registry.point("model", champion="1")
 
     with run_service(registry) as service, service.client() as client:
-        keyless = client.post("/models/model/predict", json={"rows": [{**ROW, "asked_at": NOON.isoformat()}]})
+        row = {**ROW, "asked_at": NOON.isoformat()}
+        keyless, empty = (predict(client, {"rows": [each]}) for each in (row, {**row, "plane": ""}))
         no_offset = client.post("/models/model/predict", json={"rows": [{**ROW, "asked_at": "2013-07-04T12:00:00"}]})
 
     assert (keyless.status_code, pointers(keyless)) == (422, [("/rows/0/plane", "missing_field")])
+    assert (empty.status_code, pointers(empty)) == (422, [("/rows/0/plane", "missing_field")])
     assert (no_offset.status_code, pointers(no_offset)) == (422, [("/rows/0/asked_at", "wrong_type")])
     assert "with its offset, such as 2013-07-04T21:30:00Z" in no_offset.json()["detail"]
 
