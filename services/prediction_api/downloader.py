@@ -85,7 +85,4 @@ def _wait(wanted: Path, seconds: float, parent: int) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(json.loads(sys.argv[1]))
-    except KeyboardInterrupt:
-        sys.exit(0)
+    main(json.loads(sys.argv[1]))

@@ -224,12 +224,18 @@ class _Supervisor:
     def _start(self, helper: str) -> None:
         command = self._downloader() if helper == _DOWNLOADER else self._shipper()
         self._began[helper] = time.monotonic()
-        self._helpers[helper] = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", *command],
-            stdin=subprocess.DEVNULL,
-            # A data engine would otherwise take every core for a moment, several times a minute.
-            env={**os.environ, "POLARS_MAX_THREADS": "1"},
-        )
+        # Ctrl-C in a terminal reaches every process of the group. The helpers never learn of it, not even while they
+        # start: they are ended from here, after the workers have completed what is to be shipped.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._helpers[helper] = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-m", *command],
+                stdin=subprocess.DEVNULL,
+                # A data engine would otherwise take every core for a moment, several times a minute.
+                env={**os.environ, "POLARS_MAX_THREADS": "1"},
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
     def _downloader(self) -> list[str]:
         options = self._options

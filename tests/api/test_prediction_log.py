@@ -189,6 +189,25 @@ def test_every_protocol_is_recorded_with_who_asked_what_and_what_was_answered(
     }
 
 
+@pytest.mark.parametrize("stop", ["SIGTERM to the service", "Ctrl-C to all of its processes"])
+def test_a_stopped_service_leaves_nothing_in_the_spool(served, run_service, row, tmp_path, log_options, stop):
+    log_options["log"]["rotate_s"] = 600
+    with run_service(served, **log_options) as service, service.client() as client:
+        service.wait_until(lambda _: (tmp_path / "spool" / "shipping.json").exists())
+        assert client.post("/models/flight_delay/predict", json={"rows": [row]}).status_code == 200
+        assert list((tmp_path / "spool").glob("*.segment"))
+        if stop.startswith("SIGTERM"):
+            service.process.terminate()
+        else:
+            os.killpg(service.process.pid, signal.SIGINT)
+        status = service.process.wait(20)
+
+    assert status == 0
+    assert not list((tmp_path / "spool").glob("*.segment"))
+    assert len(recorded(tmp_path)) == 1
+    assert "Traceback" not in service.log.read_text()
+
+
 def test_refused_requests_are_not_recorded(served, run_service, row, tmp_path, log_options):
     with run_service(served, **log_options) as service, service.client() as client:
         client.post("/models/flight_delay/predict", json={"rows": [{**row, "distance": -1}]})
