@@ -218,10 +218,10 @@ def test_no_caller_notices_a_challenger_that_fails_and_it_is_stopped_with_the_re
 
 def test_a_challenger_that_is_slower_is_stopped_within_10_s_although_nobody_asks(registry, run_service, graph_of):
     registry.add("flight_delay", "1", graph=slower(graph_of("binary", 1.0), 100))
-    registry.add("flight_delay", "2", graph=slower(graph_of("binary", 1.0), 200))  # 8 times the multiplications
+    registry.add("flight_delay", "2", graph=slower(graph_of("binary", 1.0), 200))  # 3.4 times the time
     registry.point("flight_delay", champion="1", challenger="2")
     with run_service(registry) as service:
-        begin(service, shadow=True, max_slowdown=3)
+        begin(service, shadow=True)
         started = time.monotonic()
         service.wait_until(lambda client: state(client) == "stopped")
         seconds = time.monotonic() - started
@@ -229,7 +229,7 @@ def test_a_challenger_that_is_slower_is_stopped_within_10_s_although_nobody_asks
             stopped = client.get(TRIAL).json()
 
     assert seconds < 10
-    assert "times as long as the champion for the same rows, which is more than 3 times" in stopped["detail"]
+    assert "times as long as the champion for the same rows, which is more than 2 times" in stopped["detail"]
 
 
 def test_a_challenger_like_the_champion_is_not_stopped(registry, run_service, row, graph_of):
