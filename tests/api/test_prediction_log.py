@@ -189,17 +189,18 @@ def test_every_protocol_is_recorded_with_who_asked_what_and_what_was_answered(
     }
 
 
-@pytest.mark.parametrize("stop", ["SIGTERM to the service", "Ctrl-C to all of its processes"])
-def test_a_stopped_service_leaves_nothing_in_the_spool(served, run_service, row, tmp_path, log_options, stop):
+@pytest.mark.parametrize(
+    ("send", "number"),
+    [(os.kill, signal.SIGTERM), (os.killpg, signal.SIGINT)],
+    ids=["SIGTERM to the service", "Ctrl-C to all of its processes"],
+)
+def test_a_stopped_service_leaves_nothing_in_the_spool(served, run_service, row, tmp_path, log_options, send, number):
     log_options["log"]["rotate_s"] = 600
     with run_service(served, **log_options) as service, service.client() as client:
         service.wait_until(lambda _: (tmp_path / "spool" / "shipping.json").exists())
         assert client.post("/models/flight_delay/predict", json={"rows": [row]}).status_code == 200
         assert list((tmp_path / "spool").glob("*.segment"))
-        if stop.startswith("SIGTERM"):
-            service.process.terminate()
-        else:
-            os.killpg(service.process.pid, signal.SIGINT)
+        send(service.process.pid, number)
         status = service.process.wait(20)
 
     assert status == 0

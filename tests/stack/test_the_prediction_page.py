@@ -53,7 +53,6 @@ features:
   - {kind: scale, columns: [mean_delay_1h], missing: {fill: median, indicator: true}}
 candidates: [{kind: historical_rate, by: [stop]}, {kind: linear}]
 """
-DAY = datetime(2026, 1, 5, 6, tzinfo=UTC)
 
 
 @contextmanager
@@ -85,11 +84,12 @@ def trams(tmp_path: Path, serving: Callable[..., AbstractContextManager[httpx.Cl
     folder.mkdir(parents=True)
     (folder / "use_case.yaml").write_text(TRAM, encoding="utf-8")
     rng, mood, lines = random.Random(7), {"north": 2.0, "south": 2.0}, ["number,stop,asked_at,arrived_at,delay"]
+    first = datetime(2026, 1, 5, 6, tzinfo=UTC)
     for number in range(2000):
         stop = ("north", "south")[number % 2]
         mood[stop] += rng.gauss(0.02 * (3 - mood[stop]), 0.4)
         delay = round(rng.gauss(mood[stop], 0.7), 1)
-        due = DAY + timedelta(minutes=3 * number)
+        due = first + timedelta(minutes=3 * number)
         asked, arrived = due - timedelta(minutes=10), due + timedelta(minutes=delay)
         lines.append(f"{number},{stop},{asked.isoformat()},{arrived.isoformat()},{delay}")
     (folder / "data.csv").write_text("\n".join(lines), encoding="utf-8")
