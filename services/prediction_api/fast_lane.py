@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import Any
 
 from uvicorn.config import Config
@@ -174,6 +175,14 @@ class FastLaneProtocol(GuardedProtocol):
             if predictions is None:
                 error = error or AssertionError("neither predictions nor an error")
                 exchange, predictions = self.predicting.rescue(request, body, error)
+            self.predicting.record(request, exchange, predictions)
+        except Exception as failure:
+            self._write(self.predicting.refuse(request, failure))
+            return
+        self.predicting.outbox.send(partial(self._answer, request, exchange, predictions))
+
+    def _answer(self, request: PredictionRequest, exchange: Exchange, predictions: list[Prediction]) -> None:
+        try:
             response = self.predicting.answer(request, exchange, predictions)
         except Exception as failure:
             response = self.predicting.refuse(request, failure)
@@ -194,7 +203,9 @@ class FastLaneProtocol(GuardedProtocol):
             if name == b"connection":
                 self._keeps_alive = False
         parts += (b"\r\n" if self._keeps_alive else b"connection: close\r\n\r\n", response.body)
-        self.predicting.outbox.send(self.transport, b"".join(parts), closes=not self._keeps_alive)
+        self.transport.write(b"".join(parts))
+        if not self._keeps_alive:
+            self.transport.close()
         if self.pipeline and self._keeps_alive:
             self.flow.resume_reading()
             self._start_asgi_task(*self.pipeline.pop())

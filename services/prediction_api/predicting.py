@@ -183,8 +183,9 @@ class Predicting:
                 exchange.explanations = await self._explanations.explain(
                     request.served, exchange.rows, exchange.explain, request.started
                 )
-            response = self.answer(request, exchange, predictions)
+            self.record(request, exchange, predictions)
             self.outbox.flush()
+            response = self.answer(request, exchange, predictions)
         except ClientGoneError:
             return
         except Exception as error:
@@ -243,16 +244,25 @@ class Predicting:
         exchange = request.target.protocol.read(body, request.headers, served)
         return exchange, served.score(exchange.rows)
 
+    def record(self, request: PredictionRequest, exchange: Exchange, predictions: list[Prediction]) -> None:
+        """Take note of what will be answered; it is in the log when the outbox has been flushed.
+
+        Raises
+        ------
+        Problem
+            See :meth:`prediction_api.recording.Recorder.record`.
+        """
+        if self._recorder is not None and request.served is not None:
+            self._recorder.record(request, request.served, exchange.rows, predictions)
+
     def answer(self, request: PredictionRequest, exchange: Exchange, predictions: list[Prediction]) -> HttpResponse:
-        """Return the answer to a request that went well; it may be sent when the outbox has been flushed."""
+        """Return the answer to a request that went well and is recorded."""
         body = exchange.answer(predictions, request.id)
         headers = [(b"content-type", b"application/json"), (b"x-request-id", request.id.encode())]
         if len(body) >= _LEAST_COMPRESSED_BYTES and b"gzip" in request.headers.get(b"accept-encoding", b""):
             body = gzip(body)
             headers += [(b"content-encoding", b"gzip"), (b"vary", b"accept-encoding")]
         headers.append((b"content-length", b"%d" % len(body)))
-        if self._recorder is not None and request.served is not None:
-            self._recorder.record(request, request.served, exchange.rows, predictions)
         if request.trial is not None:
             request.trial.answered(request, exchange.rows, predictions)
         self._count(request, 200, rows=len(predictions))

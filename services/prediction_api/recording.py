@@ -9,6 +9,7 @@ hashed too.
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Any, Protocol
@@ -38,6 +39,10 @@ class Answered(Protocol):
     def headers(self) -> Any: ...
 
 
+_Taken = tuple[Answered, list[str] | None, str, Sequence[Row], Sequence[Prediction]]
+"""A request, the hashes of its entity keys, its role, its rows and what they were answered."""
+
+
 class Recorder:
     """Records what one worker answers.
 
@@ -56,8 +61,7 @@ class Recorder:
         self._metrics = metrics
         self._spool = Spool(options, self.gauge, self._count_dropped)
         self._series: dict[tuple[str, str], _Series] = {}
-        self._unwritten: list[_Series] = []
-        """Those with records that are not written yet."""
+        self._unwritten: defaultdict[ServedVersion, list[_Taken]] = defaultdict(list)
 
     def record(
         self,
@@ -79,20 +83,30 @@ class Recorder:
         """
         given = request.headers.get(b"x-entity-key")
         entities = None if given is None else self._entities(given, len(rows))
-        series = self._series.get((served.model, served.version)) or self._begin(served)
-        shown = rows if series.shown is None else [series.shown(row) for row in rows]
-        if not series.unwritten:
-            self._unwritten.append(series)
-        at = time.time_ns() // 1_000
-        series.unwritten.append(Record(request.id, at, request.caller, entities, role, "full", shown, predictions))
+        self._unwritten[served].append((request, entities, role, rows, predictions))
 
     def flush(self) -> None:
-        """Write the records since the last call, those of one version at once."""
+        """Write the records since the last call, those of one version at once, as answered now."""
         if not self._unwritten:
             return
-        unwritten, self._unwritten = self._unwritten, []
-        for series in unwritten:
-            records, series.unwritten = series.unwritten, []
+        unwritten, self._unwritten = self._unwritten, defaultdict(list)
+        at = time.time_ns() // 1_000
+        for served, taken in unwritten.items():
+            series = self._series.get((served.model, served.version)) or self._begin(served)
+            show = series.shown
+            records = [
+                Record(
+                    request.id,
+                    at,
+                    request.caller,
+                    entities,
+                    role,
+                    "full",
+                    rows if show is None else [show(row) for row in rows],
+                    predictions,
+                )
+                for request, entities, role, rows, predictions in taken
+            ]
             self._spool.append(series.name, series.header, block(records), records=len(records))
 
     def tend(self) -> None:
@@ -135,7 +149,6 @@ class _Series:
             msgspec.json.encode(served.version),
             served.contract.model_dump_json().encode(),
         )
-        self.unwritten: list[Record] = []
         self.shown: Callable[[Row], Sequence[Any]] | None = None
         """Makes of a row what may be recorded of it; ``None`` if that is all of it."""
         private = [(place, column.name) for place, column in enumerate(columns) if column.private]
