@@ -6,7 +6,7 @@
     PYTHONPATH=services /tmp/fuzz/bin/python benchmarks/serving/fuzz_decoding.py -max_total_time=600 -rss_limit_mb=512
 
 The options are libFuzzer's. An input that raises anything but a problem, that takes more than five seconds, or on which
-our protocol's fast and slow readers disagree, ends it.
+fast and slow readers disagree, ends it.
 """
 
 from __future__ import annotations
@@ -39,6 +39,11 @@ COLUMNS = (
 CONTRACT = PredictionContract(use_case="toy", task="binary", target="y", inputs=COLUMNS, classes=("no", "yes"))
 DECODER = RowDecoder(CONTRACT, max_rows=100)
 SERVED = SimpleNamespace(contract=CONTRACT, decoder=DECODER)
+
+
+VALUE_BY_VALUE = RowDecoder(CONTRACT, max_rows=100)
+VALUE_BY_VALUE.rows_of = lambda *_: None  # what the other protocols then do
+SLOWLY_SERVED = SimpleNamespace(contract=CONTRACT, decoder=VALUE_BY_VALUE)
 FILL = ColumnFiller(CONTRACT).fill
 PROTOCOLS = (ScoringProtocol(), InferenceProtocol())
 
@@ -61,14 +66,21 @@ SEEDS = [
 
 def one_input(data: bytes) -> None:
     """Read ``data`` as a body of each protocol."""
-    fast = _outcome(lambda: DECODER.decode(data)[0])
-    slow = _outcome(lambda: _slowly(data))
+    _agree(lambda: DECODER.decode(data)[0], lambda: _slowly(data))
+    head, _, _ = data.partition(b"\n")
+    with_length = {b"inference-header-content-length": b"%d" % len(head)}
+    for protocol, headers in (*((protocol, {}) for protocol in PROTOCOLS), (PROTOCOLS[1], with_length)):
+        read = protocol.read
+        _agree(
+            lambda read=read, headers=headers: read(data, headers, SERVED).rows,
+            lambda read=read, headers=headers: read(data, headers, SLOWLY_SERVED).rows,
+        )
+
+
+def _agree(read, read_slowly) -> None:
+    fast, slow = _outcome(read), _outcome(read_slowly)
     if fast != slow:
         raise AssertionError(f"the fast reader says {fast}, the slow one {slow}")
-    for protocol in PROTOCOLS:
-        _outcome(lambda read=protocol.read: read(data, {}, SERVED).rows)
-    head, _, _ = data.partition(b"\n")
-    _outcome(lambda: PROTOCOLS[1].read(data, {b"inference-header-content-length": b"%d" % len(head)}, SERVED).rows)
 
 
 def _slowly(data: bytes):

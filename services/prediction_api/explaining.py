@@ -101,8 +101,13 @@ def _method(wanted: object, faults: Faults) -> ExplanationMethod | None:
     return None
 
 
-def parse(body: bytes) -> Any:
+def parse(body: bytes, *, nan_is_missing: bool = False) -> Any:
     """Return ``body`` as JSON, with ``NaN`` and ``Infinity`` let through for :func:`check_value` to name.
+
+    Parameters
+    ----------
+    nan_is_missing
+        Whether ``NaN`` stands for ``null``.
 
     Raises
     ------
@@ -114,13 +119,17 @@ def parse(body: bytes) -> Any:
     except orjson.JSONDecodeError as error:
         if b"NaN" not in body and b"Infinity" not in body and b"number is infinity" not in str(error).encode():
             raise Problem("malformed_json", f"the body is not JSON: {error}") from error
-        return _parse_with_constants(body)
+        return _parse_with_constants(body, nan_is_missing)
 
 
-def _parse_with_constants(body: bytes) -> Any:
+def _parse_with_constants(body: bytes, nan_is_missing: bool) -> Any:
     try:
         # Digits beyond what float64 can hold are infinity, not a thousand-digit integer.
-        document = json.loads(body, parse_int=lambda digits: int(digits) if len(digits) < 310 else math.inf)
+        document = json.loads(
+            body,
+            parse_int=lambda digits: int(digits) if len(digits) < 310 else math.inf,
+            parse_constant=lambda name: None if nan_is_missing and name == "NaN" else float(name),
+        )
         json.dumps(document, ensure_ascii=False).encode()  # refuses half a surrogate pair, which json.loads lets pass
         return document
     except (ValueError, RecursionError) as error:

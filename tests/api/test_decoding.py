@@ -6,6 +6,7 @@ import json
 import math
 import struct
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from aforo.contracts.table import ColumnContract, Role
 from prediction_api.decoding import ColumnFiller, RowDecoder
 from prediction_api.explaining import explain
 from prediction_api.problems import Problem, pointer
+from prediction_api.protocols.inference_v2 import InferenceProtocol
+from prediction_api.protocols.mlflow_scoring import ScoringProtocol
 
 COLUMNS = (
     ColumnContract(name="class", type="string", role=Role.FEATURE, categories=("a", "b c", "ü")),
@@ -79,6 +82,66 @@ def test_the_fast_and_the_slow_reader_agree_on_columns(names, left_out, table):
     body = json.dumps({"columns": names, "data": [[row.get(name, GOOD[name]) for name in names] for row in table]})
 
     assert outcome(DECODER.decode, body.encode()) == outcome(slowly, body.encode())
+
+
+VALUE_BY_VALUE = RowDecoder(CONTRACT, max_rows=100)
+VALUE_BY_VALUE.rows_of = lambda *_: None  # what the other protocols then do
+SERVED = SimpleNamespace(contract=CONTRACT, decoder=DECODER)
+SLOWLY_SERVED = SimpleNamespace(contract=CONTRACT, decoder=VALUE_BY_VALUE)
+DATATYPES = {"string": "BYTES", "integer": "INT64", "number": "FP64", "boolean": "BOOL"}
+parsed_values = json_values | st.sampled_from([2.0**53, 2**53 - 1, 2**53 + 1, -(2**53), 4.5, math.inf, math.nan, [5]])
+sometimes_bad_rows = st.fixed_dictionaries(
+    {}, optional={name: st.just(value) | parsed_values for name, value in GOOD.items()}
+)
+
+
+def bodies_of_columns(names, table):
+    """Return the same values in each shape of the other protocols, with the protocol that takes it."""
+    columns = {name: [row.get(name, GOOD[name]) for row in table] for name in names}
+    split = {"columns": names, "data": [[columns[name][i] for name in names] for i in range(len(table))]}
+    tensors = [
+        {
+            "name": column.name,
+            "shape": [len(table), 1],
+            "datatype": DATATYPES[column.type],
+            "data": columns[column.name],
+        }
+        for column in COLUMNS
+        if column.name in columns
+    ]
+    yield ScoringProtocol(), {"dataframe_split": split}
+    yield ScoringProtocol(), {"dataframe_records": table}
+    yield ScoringProtocol(), {"inputs": columns}
+    yield InferenceProtocol(), {"inputs": tensors}
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.permutations(list(GOOD)), st.integers(0, 3), st.lists(sometimes_bad_rows, min_size=1, max_size=3))
+@example(list(GOOD), 0, [GOOD, {**GOOD, "count": 5.0, "text": "", "colour": "", "share": 1, "any": -0.0}])
+@example(list(GOOD), 0, [{**GOOD, "count": 2**53 + 1}, {**GOOD, "count": 4.0}])
+def test_other_protocols_columns_read_in_one_pass_are_those_read_value_by_value(names, left_out, table):
+    for protocol, document in bodies_of_columns(names[left_out:], table):
+        body = json.dumps(document).encode()
+
+        def read(body, protocol=protocol, served=SERVED):
+            return protocol.read(body, {}, served).rows, None
+
+        def read_slowly(body, protocol=protocol):
+            return protocol.read(body, {}, SLOWLY_SERVED).rows, None
+
+        assert outcome(read, body) == outcome(read_slowly, body)
+
+
+@pytest.mark.parametrize("seats", [5, 5.0, 0, -3])
+def test_good_columns_of_other_protocols_are_read_in_one_pass(seats):
+    table = [GOOD, {**GOOD, "colour": "", "share": None, "count": seats}]
+    columns = {name: [row[name] for row in table] for name in GOOD}
+
+    assert DECODER.rows_of(columns, 2) == [
+        ("a", None, "x", 5, 0.5, 1.5, True),
+        ("a", None, "x", seats, None, 1.5, True),
+    ]
+    assert DECODER.rows_of({name: columns[name] for name in GOOD if name != "share"}, 2)[0][4] is None
 
 
 explanations = st.sampled_from(

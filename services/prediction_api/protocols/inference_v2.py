@@ -36,8 +36,9 @@ from aforo.contracts.explanation import Explanation, ExplanationMethod
 from aforo.contracts.prediction import PredictionContract
 from aforo.contracts.table import ColumnContract
 from prediction_api.answers import Prediction
-from prediction_api.explaining import Faults, Row, Value, check_value, kind_of, parse
+from prediction_api.explaining import Faults, Row, kind_of, parse
 from prediction_api.problems import Problem, pointer
+from prediction_api.protocols.columns import GivenColumn, rows_of_columns, without_rows_of_one
 from prediction_api.served_version import ServedVersion
 
 _BINARY_DTYPES = {
@@ -76,8 +77,8 @@ class InferenceProtocol:
             faults.add(pointer("id"), "wrong_type", f"expected a string, got {kind_of(own_id)}")
         wanted = _wanted_outputs(document.get("outputs"), served.contract, faults)
         columns = _columns(document.get("inputs"), tensors, served.decoder.columns, faults)
+        rows = rows_of_columns(columns, served.decoder, faults)
         faults.raise_if_any()
-        rows = list(zip(*(columns[column.name] for column in served.decoder.columns), strict=True))
         return InferenceExchange(served.decoder.admit(rows), served, own_id, wanted)
 
     def problem(self, problem: Problem, request_id: str) -> bytes:
@@ -205,15 +206,13 @@ def _wanted_outputs(outputs: object, contract: PredictionContract, faults: Fault
     return frozenset(wanted)
 
 
-def _columns(
-    inputs: object, tensors: bytes, known: Sequence[ColumnContract], faults: Faults
-) -> dict[str, Sequence[Value]]:
-    """Return the values of each column, all of one length if no fault was added."""
+def _columns(inputs: object, tensors: bytes, known: Sequence[ColumnContract], faults: Faults) -> dict[str, GivenColumn]:
+    """Return the columns that there are."""
     if not isinstance(inputs, list) or not inputs:
         faults.add(pointer("inputs"), "wrong_type", "expected a non-empty array of tensors")
         return {}
     by_name = {column.name: column for column in known}
-    columns: dict[str, Sequence[Value]] = {}
+    columns: dict[str, GivenColumn] = {}
     for place, tensor in enumerate(inputs):
         name = tensor.get("name") if isinstance(tensor, dict) else None
         if not isinstance(tensor, dict) or not isinstance(name, str):
@@ -228,25 +227,20 @@ def _columns(
             columns[name], tensors = _column(tensor, place, by_name[name], tensors, faults)
     if tensors and not faults.count:
         faults.add("", "wrong_length", f"{len(tensors)} bytes of binary data are left over")
-    lengths = {len(values) for values in columns.values()}
-    if len(lengths) > 1 and not faults.count:
-        faults.add(pointer("inputs"), "wrong_length", f"tensors of different lengths: {sorted(lengths)}")
     for column in known:
-        if column.name not in columns:
-            columns[column.name] = [None] * max(lengths, default=0)
-            if not column.nullable:
-                faults.add(pointer("inputs"), "missing_field", f"{column.name} is missing")
+        if column.name not in columns and not column.nullable:
+            faults.add(pointer("inputs"), "missing_field", f"{column.name} is missing")
     return columns
 
 
 def _column(
     tensor: Mapping[str, Any], place: int, column: ColumnContract, tensors: bytes, faults: Faults
-) -> tuple[list[Value], bytes]:
+) -> tuple[GivenColumn, bytes]:
     """Return the values of one tensor, and the binary data of those after it."""
     datatype, shape = tensor.get("datatype"), tensor.get("shape")
     if datatype not in DATATYPES:
         faults.add(pointer("inputs", place, "datatype"), "wrong_type", f"expected one of {', '.join(DATATYPES)}")
-        return [], tensors
+        return GivenColumn([], ()), tensors
     right = {"string": datatype == "BYTES", "timestamp": datatype == "BYTES", "boolean": datatype == "BOOL"}.get(
         column.type, datatype not in ("BYTES", "BOOL")
     )
@@ -254,7 +248,7 @@ def _column(
         faults.add(
             pointer("inputs", place, "datatype"), "wrong_type", f"{column.name} is a {column.type}, got {datatype}"
         )
-        return [], tensors
+        return GivenColumn([], ()), tensors
     if (
         not isinstance(shape, list)
         or not all(isinstance(size, int) and not isinstance(size, bool) and size >= 0 for size in shape)
@@ -262,7 +256,7 @@ def _column(
         or shape[1:] not in ([], [1])
     ):
         faults.add(pointer("inputs", place, "shape"), "wrong_shape", "expected [N] or [N, 1]")
-        return [], tensors
+        return GivenColumn([], ()), tensors
     parameters = tensor.get("parameters")
     size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
     where: tuple[str | int, ...]
@@ -273,23 +267,17 @@ def _column(
                 "wrong_length",
                 f"expected a length within the {len(tensors)} bytes that are left",
             )
-            return [], tensors
+            return GivenColumn([], ()), tensors
         data, tensors = _from_binary(tensors[:size], datatype), tensors[size:]
         where = ("inputs", place)
     else:
-        data, where = _flat(tensor.get("data")), ("inputs", place, "data")
+        given, where = tensor.get("data"), ("inputs", place, "data")
+        data = without_rows_of_one(given) if isinstance(given, list) else None
     if data is None or len(data) != shape[0]:
         got = "no array" if data is None else f"{len(data)} values"
         faults.add(pointer(*where), "wrong_length", f"expected {shape[0]} values as in shape, got {got}")
-        return [], tensors
-    return [check_value(value, column, pointer(*where, i), faults) for i, value in enumerate(data)], tensors
-
-
-def _flat(data: object) -> list[Any] | None:
-    """Return ``data`` with rows of one value unwrapped."""
-    if not isinstance(data, list):
-        return None
-    return [value[0] if isinstance(value, list) and len(value) == 1 else value for value in data]
+        return GivenColumn([], ()), tensors
+    return GivenColumn(data, where), tensors
 
 
 def _from_binary(data: bytes, datatype: str) -> list[Any] | None:

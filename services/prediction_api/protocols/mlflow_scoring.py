@@ -17,7 +17,6 @@ https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,8 +27,10 @@ from aforo.contracts.explanation import Explanation, ExplanationMethod
 from aforo.contracts.prediction import PredictionContract
 from aforo.contracts.table import ColumnContract
 from prediction_api.answers import Prediction
+from prediction_api.decoding import RowDecoder
 from prediction_api.explaining import Faults, Row, Value, check_value, kind_of, parse
 from prediction_api.problems import Problem, pointer
+from prediction_api.protocols.columns import GivenColumn, rows_of_columns, without_rows_of_one
 from prediction_api.served_version import ServedVersion
 
 _SHAPES = ("dataframe_split", "dataframe_records", "instances", "inputs")
@@ -42,7 +43,7 @@ class ScoringProtocol:
     name = "mlflow"
 
     def read(self, body: bytes, _: Mapping[bytes, bytes], served: ServedVersion) -> ScoringExchange:
-        document = parse(body)
+        document = parse(body, nan_is_missing=True)
         faults = Faults()
         rows: list[Row] = []
         shapes = [shape for shape in _SHAPES if isinstance(document, dict) and shape in document]
@@ -53,7 +54,7 @@ class ScoringProtocol:
                 faults.add(pointer(key), "unknown_field", f"expected {shapes[0]} alone")
             if document.get("params"):
                 faults.add(pointer("params"), "unknown_field", "the model takes no parameters")
-            rows = _rows(document[shapes[0]], shapes[0], served.decoder.columns, faults)
+            rows = _rows(document[shapes[0]], shapes[0], served.decoder, faults)
         faults.raise_if_any()
         return ScoringExchange(served.decoder.admit(rows), served)
 
@@ -100,14 +101,25 @@ def record(prediction: Prediction, contract: PredictionContract) -> dict[str, An
     }
 
 
-def _rows(content: object, shape: str, columns: Sequence[ColumnContract], faults: Faults) -> list[Row]:
+def _rows(content: object, shape: str, decoder: RowDecoder, faults: Faults) -> list[Row]:
     if shape == "dataframe_split":
-        return _split_rows(content, columns, faults)
+        return _split_rows(content, decoder, faults)
     if shape == "inputs" and isinstance(content, dict):
-        return _column_rows(content, columns, faults)
+        return _column_rows(content, decoder, faults)
     if not isinstance(content, list):
         faults.add(pointer(shape), "wrong_type", f"expected an array of objects, got {kind_of(content)}")
         return []
+    return _object_rows(content, shape, decoder, faults)
+
+
+def _object_rows(content: list[Any], shape: str, decoder: RowDecoder, faults: Faults) -> list[Row]:
+    columns = decoder.columns
+    names = {column.name for column in columns}
+    needed = {column.name for column in columns if not column.nullable}
+    if all(isinstance(row, dict) and needed <= row.keys() <= names for row in content):
+        found = decoder.rows_of({name: [row.get(name) for row in content] for name in names}, len(content))
+        if found is not None:
+            return found
     rows = []
     for number, row in enumerate(content):
         if not isinstance(row, dict):
@@ -118,8 +130,8 @@ def _rows(content: object, shape: str, columns: Sequence[ColumnContract], faults
     return rows
 
 
-def _split_rows(content: object, columns: Sequence[ColumnContract], faults: Faults) -> list[Row]:
-    where = "dataframe_split"
+def _split_rows(content: object, decoder: RowDecoder, faults: Faults) -> list[Row]:
+    where, columns = "dataframe_split", decoder.columns
     if not isinstance(content, dict) or not content.keys() <= _SPLIT_FIELDS:
         faults.add(pointer(where), "wrong_shape", "expected an object with columns, data and at most index")
         return []
@@ -141,6 +153,10 @@ def _split_rows(content: object, columns: Sequence[ColumnContract], faults: Faul
             faults.add(pointer(where, "columns"), "missing_field", f"{column.name} is missing")
     if faults.count:
         return []
+    if all(isinstance(values, list) and len(values) == len(order) for values in data):
+        found = decoder.rows_of(dict(zip(order, zip(*data, strict=True), strict=bool(data))), len(data))
+        if found is not None:
+            return found
     places = {name: place for place, name in enumerate(order)}
     rows = []
     for number, values in enumerate(data):
@@ -152,7 +168,7 @@ def _split_rows(content: object, columns: Sequence[ColumnContract], faults: Faul
                 None
                 if column.name not in places
                 else check_value(
-                    _missing(values[places[column.name]]),
+                    values[places[column.name]],
                     column,
                     pointer(where, "data", number, places[column.name]),
                     faults,
@@ -163,47 +179,27 @@ def _split_rows(content: object, columns: Sequence[ColumnContract], faults: Faul
     return rows
 
 
-def _column_rows(content: dict[str, Any], columns: Sequence[ColumnContract], faults: Faults) -> list[Row]:
+def _column_rows(content: dict[str, Any], decoder: RowDecoder, faults: Faults) -> list[Row]:
+    columns = decoder.columns
     _refuse_unknown(content, columns, faults, "inputs")
-    lengths = set()
-    values_of: dict[str, list[Value]] = {}
+    given: dict[str, GivenColumn] = {}
     for column in columns:
-        place = pointer("inputs", column.name)
+        where = ("inputs", column.name)
         if column.name not in content:
             if not column.nullable:
-                faults.add(place, "missing_field", f"{column.name} is missing")
-            continue
-        values = content[column.name]
-        if not isinstance(values, list):
-            faults.add(place, "wrong_type", f"expected an array, got {kind_of(values)}")
-            continue
-        lengths.add(len(values))
-        values_of[column.name] = [
-            check_value(
-                _missing(value[0] if isinstance(value, list) and len(value) == 1 else value),
-                column,
-                pointer("inputs", column.name, number),
-                faults,
-            )
-            for number, value in enumerate(values)
-        ]
-    if len(lengths) > 1:
-        faults.add(pointer("inputs"), "wrong_length", f"columns of different lengths: {sorted(lengths)}")
-    if faults.count or not lengths:
-        return []
-    missing: list[Value] = [None] * max(lengths)
-    return list(zip(*(values_of.get(column.name, missing) for column in columns), strict=True))
+                faults.add(pointer(*where), "missing_field", f"{column.name} is missing")
+        elif not isinstance(content[column.name], list):
+            faults.add(pointer(*where), "wrong_type", f"expected an array, got {kind_of(content[column.name])}")
+        else:
+            given[column.name] = GivenColumn(without_rows_of_one(content[column.name]), where)
+    return rows_of_columns(given, decoder, faults)
 
 
 def _value(row: dict[str, Any], column: ColumnContract, place: str, faults: Faults) -> Value:
     if column.name not in row and not column.nullable:
         faults.add(place, "missing_field", f"{column.name} is missing")
         return None
-    return check_value(_missing(row.get(column.name)), column, place, faults)
-
-
-def _missing(value: object) -> object:
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return check_value(row.get(column.name), column, place, faults)
 
 
 def _refuse_unknown(
