@@ -44,7 +44,14 @@ class ServedVersion:
         In seconds of ``time.monotonic``.
     explainer
         ``None`` for a version that has no background.
+    outputs
+        From rows to the graph's outputs, one row of each array a row.
+    score
+        From rows to one prediction each.
     """
+
+    outputs: Callable[[Sequence[Row]], dict[str, NDArray[np.float64]]]
+    score: Callable[[Sequence[Row]], list[Prediction]]
 
     def __init__(
         self,
@@ -70,17 +77,12 @@ class ServedVersion:
         self.answers = Answers(self.contract, model=model, version=version)
         background = bundle.background
         self.explainer = None if background is None else Explainer(bundle.predictor.run, self.contract, background)
-        self._fill = ColumnFiller(self.contract).fill
-        self._run = bundle.predictor.run
+        fill, run, predictions = ColumnFiller(self.contract).fill, bundle.predictor.run, self.answers.predictions
+        # Made of the parts and not of this object, which the batcher would otherwise refer back to: a version that is
+        # let go has to leave memory with its last request, not when the collector comes round.
+        self.outputs = lambda rows: run(fill(rows))
+        self.score = lambda rows: predictions(run(fill(rows)))
         self.batcher = Batcher(self.score, budget, slice_rows=self._warm_up(), observe=observe)
-
-    def outputs(self, rows: Sequence[Row]) -> dict[str, NDArray[np.float64]]:
-        """Return the graph's outputs, one row of each array a row."""
-        return self._run(self._fill(rows))
-
-    def score(self, rows: Sequence[Row]) -> list[Prediction]:
-        """Return one prediction a row."""
-        return self.answers.predictions(self.outputs(rows))
 
     def explain(self, row: Row, method: ExplanationMethod, soft_deadline: float, deadline: float) -> Explanation | None:
         """Return why a row is answered as it is; see :meth:`aforo.export.explanations.Explainer.explain`."""

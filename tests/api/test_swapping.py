@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import threading
 import time
+import weakref
 
 import pytest
+
+from prediction_api.batching import RowBudget
+from prediction_api.served_version import load_version
 
 
 def ask_until(stop, service, row, answers, failures):
@@ -98,6 +103,27 @@ def test_versions_are_loaded_on_demand_and_let_go_above_the_budget_but_for_the_w
             response = client.post(f"/models/flight_delay/versions/{version}/predict", json={"rows": [row]})
             assert response.json()["version"] == version
         service.wait_until(lambda client: client.get("/models/flight_delay").json()["loaded"] == ["1", "4", "5"])
+
+
+def test_a_version_that_is_let_go_leaves_memory_without_waiting_for_the_collector(registry):
+    registry.add("flight_delay", "1")
+    gc.disable()
+    try:
+        served = load_version(
+            "flight_delay",
+            "1",
+            registry.folder / "flight_delay" / "1",
+            key=registry.key_file.read_bytes(),
+            max_rows=10,
+            budget=RowBudget(10),
+            observe=[].append,
+        )
+        served.score(served.golden_rows(1))
+        graph = weakref.ref(served.bundle.predictor)
+        del served
+        assert graph() is None
+    finally:
+        gc.enable()
 
 
 def test_a_warm_version_that_arrives_later_is_loaded(registry, run_service):
