@@ -227,6 +227,15 @@ def shared_registry(tmp_path_factory: pytest.TempPathFactory) -> LocalRegistry:
     return registry
 
 
+@pytest.fixture
+def contenders(registry: LocalRegistry) -> LocalRegistry:
+    """A champion, version 1, and a challenger, version 2, that give other probabilities."""
+    registry.add("flight_delay", "1", weight=1.0)
+    registry.add("flight_delay", "2", weight=2.0)
+    registry.point("flight_delay", champion="1", challenger="2")
+    return registry
+
+
 @pytest.fixture(scope="session")
 def service(shared_registry: LocalRegistry) -> Iterator[Service]:
     with running(shared_registry) as service:

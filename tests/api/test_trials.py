@@ -1,35 +1,23 @@
-"""A challenger on trial: who it answers, what it sees, and that it is stopped before it does harm."""
+"""A challenger on trial: that it is stopped before it does harm, and how a trial is begun, kept and ended."""
 
 from __future__ import annotations
 
 import re
 import time
-from collections import Counter
 
 import httpx
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from trial_requests import TRIAL, ask_as, begin, state
 
 from aforo.contracts.prediction import PredictionContract
 from aforo.contracts.table import ColumnContract
 from aforo.contracts.windows import EventStream
 from prediction_api.api_keys import ApiKeysFile, new_key
 from prediction_api.problems import Problem
-from prediction_api.trials import Trial, TrialFiles, misfit, place_of
-
-PREDICT = "/models/flight_delay/predict"
-TRIAL = "/models/flight_delay/trial"
-
-
-@pytest.fixture
-def contenders(registry):
-    """A champion, version 1, and a challenger, version 2, that give other probabilities."""
-    registry.add("flight_delay", "1", weight=1.0)
-    registry.add("flight_delay", "2", weight=2.0)
-    registry.point("flight_delay", champion="1", challenger="2")
-    return registry
+from prediction_api.trials import Trial, TrialFiles, misfit
 
 
 def failing_from_1000_miles(graph):
@@ -89,104 +77,6 @@ def sorted_by_need(model):
     return model.SerializeToString()
 
 
-def begin(service, **trial):
-    with service.client() as client:
-        answer = client.put(TRIAL, json=trial)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
-
-
-def state(client):
-    return client.get(TRIAL).json()["state"]
-
-
-def ask_as(client, caller, row):
-    return client.post(PREDICT, json={"rows": [row]}, headers={"X-Caller-ID": caller})
-
-
-@pytest.mark.parametrize("percent", [0, 1, 10, 50, 100])
-def test_of_10_000_callers_the_share_is_met_within_a_point(percent):
-    places = [place_of("flight_delay", "web shop", b"%d" % caller) for caller in range(10_000)]
-
-    assert abs(sum(place < percent for place in places) / 100 - percent) < 1
-
-
-def test_places_are_even_by_ten_parts_and_apart_for_each_model():
-    def places(model):
-        return np.array([place_of(model, "web shop", b"%d" % caller) for caller in range(10_000)])
-
-    counts = np.histogram(places("flight_delay"), bins=10, range=(0, 100))[0]
-    # Chi-squared with 9 degrees of freedom is below 27.88 in 999 of 1,000 cases (R: qchisq(.999, 9)).
-    assert ((counts - 1_000) ** 2 / 1_000).sum() < 27.88
-    assert abs(np.corrcoef(places("flight_delay"), places("digits"))[0, 1]) < 0.05
-
-
-def test_a_callers_place_is_the_same_for_ever():
-    # The first 8 bytes of BLAKE2b of "flight_delay\\0web shop\\04711", as a part of 2**64.
-    assert place_of("flight_delay", "web shop", b"4711") == pytest.approx(5.513160908950294, abs=1e-12)
-
-
-def test_the_challenger_answers_its_share_of_the_callers_and_each_caller_is_always_on_the_same_side(
-    contenders, run_service, row, by_hand
-):
-    with run_service(contenders, workers=2) as service:
-        begin(service, canary_percent=10)
-        service.wait_until(lambda _: versions_answered(service, first_caller_below(10), row) == {"2"})
-        sides = Counter()
-        with service.client() as client:
-            for caller in range(300):
-                answer = ask_as(client, str(caller), row).json()
-                sides[caller, answer["version"]] += 1
-                weight = {"1": 1.0, "2": 2.0}[answer["version"]]
-                assert answer["predictions"][0]["probabilities"]["yes"] == pytest.approx(by_hand(row, weight))
-        for caller in range(0, 300, 7):
-            with service.client() as client:  # another connection, maybe another worker
-                sides[caller, ask_as(client, str(caller), row).json()["version"]] += 1
-
-    for caller in range(300):
-        expected = "2" if place_of("flight_delay", "", b"%d" % caller) < 10 else "1"
-        assert sides[caller, expected] == 1 + (caller % 7 == 0)
-
-
-def versions_answered(service, caller, row):
-    """Ask on 16 connections, each of which is another worker's by chance."""
-    versions = set()
-    for _ in range(16):
-        with service.client() as client:
-            versions.add(ask_as(client, caller, row).json()["version"])
-    return versions
-
-
-def first_caller_below(percent):
-    return next(str(n) for n in range(1_000) if place_of("flight_delay", "", b"%d" % n) < percent)
-
-
-def test_who_names_a_version_or_an_alias_gets_it(contenders, run_service, row):
-    with run_service(contenders) as service:
-        begin(service, canary_percent=100)
-        service.wait_until(lambda client: ask_as(client, "a", row).json()["version"] == "2")
-        with service.client() as client:
-            answers = [
-                client.post(f"/models/flight_delay/{place}/predict", json={"rows": [row]}).json()["version"]
-                for place in ("versions/1", "aliases/champion", "aliases/challenger")
-            ]
-
-    assert answers == ["1", "1", "2"]
-
-
-def test_every_protocol_is_routed(contenders, run_service, row):
-    with run_service(contenders) as service:
-        begin(service, canary_percent=100)
-        service.wait_until(lambda client: ask_as(client, "a", row).json()["version"] == "2")
-        with service.client() as client:
-            champion = client.post("/models/flight_delay/versions/1/predict", json={"rows": [row]}).json()
-            scored = client.post("/models/flight_delay/invocations", json={"instances": [row]}).json()
-            zipped = client.post(PREDICT, content=b"", headers={"Content-Encoding": "gzip"})  # the usual road
-
-    assert zipped.status_code == 400
-    assert scored["predictions"][0] != champion["predictions"][0]
-
-
 def test_no_caller_notices_a_challenger_that_fails_and_it_is_stopped_with_the_reason(
     registry, run_service, row, by_hand, graph_of
 ):
@@ -244,58 +134,6 @@ def test_a_challenger_like_the_champion_is_not_stopped(registry, run_service, ro
                 for caller in range(20):
                     assert ask_as(client, str(caller), row).status_code == 200
             assert state(client) == "running"
-
-
-def test_a_shadow_sees_every_request_and_answers_none(contenders, run_service, row, by_hand):
-    with run_service(contenders) as service:
-        begin(service, shadow=True)
-        service.wait_until(lambda client: shadowed(client, row) > 0)
-        with service.client() as client:
-            before = metrics(client)
-            answers = [client.post(PREDICT, json={"rows": [row, row]}).json() for _ in range(50)]
-        name = 'aforo_shadow_rows_total{model="flight_delay",version="2"}'
-        service.wait_until(lambda client: metrics(client)[name] == before[name] + 100)
-        with service.client() as client:
-            after = metrics(client)
-
-    assert {answer["version"] for answer in answers} == {"1"}
-    difference = abs(by_hand(row, 2.0) - by_hand(row, 1.0))
-    total = 'aforo_shadow_difference_sum{model="flight_delay",version="2"}'
-    assert after[total] - before[total] == pytest.approx(100 * difference)
-    disagreed = (by_hand(row, 2.0) >= 0.5) != (by_hand(row, 1.0) >= 0.5)
-    name = 'aforo_shadow_disagreements_total{model="flight_delay",version="2"}'
-    assert after[name] - before[name] == 100 * disagreed
-    assert after.get('aforo_shadow_dropped_total{model="flight_delay"}', 0) == 0
-
-
-def test_what_a_shadow_does_not_see_for_want_of_room_is_counted(contenders, run_service, row):
-    def seen_and_dropped(client):
-        found = metrics(client)
-        rows = found['aforo_shadow_rows_total{model="flight_delay",version="2"}']
-        return rows // 1_000, found.get('aforo_shadow_dropped_total{model="flight_delay"}', 0)
-
-    with run_service(contenders) as service:
-        begin(service, shadow=True)
-        service.wait_until(lambda client: shadowed(client, row) > 0)
-        with service.client() as client:
-            for _ in range(40):
-                client.post(PREDICT, json={"rows": [row] * 1_000}).raise_for_status()
-        service.wait_until(lambda client: sum(seen_and_dropped(client)) >= 40)
-        with service.client() as client:
-            seen, dropped = seen_and_dropped(client)
-
-    assert seen + dropped == 40
-    assert dropped > 0
-
-
-def shadowed(client, row):
-    client.post(PREDICT, json={"rows": [row]})
-    return metrics(client).get('aforo_shadow_rows_total{model="flight_delay",version="2"}', 0)
-
-
-def metrics(client):
-    lines = (line for line in client.get("/metrics").text.splitlines() if not line.startswith("#"))
-    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
 
 def test_a_trial_outlives_a_restart_and_can_be_ended(contenders, run_service, row):
