@@ -1,8 +1,6 @@
-"""The fairness lens: figures by hand and as fairlearn has them, and what the gate makes of them."""
+"""Groups in the answers: rates by hand and as fairlearn has them, and what the gate makes of them."""
 
 from __future__ import annotations
-
-import itertools
 
 import numpy as np
 import polars as pl
@@ -16,72 +14,13 @@ from fairlearn.metrics import (
     selection_rate,
     true_positive_rate,
 )
+from loans import COLUMNS, CONTRACT, FEW, applicants
 from pydantic import ValidationError
 from scipy.special import ndtri
 from sklearn.metrics import precision_score
 
-from aforo.contracts.prediction import PredictionContract
-from aforo.contracts.table import ColumnContract, TableContract
-from aforo.evaluation import BootstrapSpec, GateSpec, Subject
-from aforo.evaluation.fairness import (
-    CutRates,
-    Fair,
-    FairnessSpec,
-    Mitigation,
-    Representation,
-    concerns,
-    fair,
-    group_rates,
-    mitigate,
-    represent,
-)
-
-COLUMNS = TableContract(
-    columns=(
-        ColumnContract(name="origin", type="string", role="info", categories=("north", "south", "west")),
-        ColumnContract(name="woman", type="boolean", role="info"),
-        ColumnContract(name="district", type="string", role="feature", nullable=True),
-        ColumnContract(name="income", type="number", role="feature", nullable=True),
-        ColumnContract(name="name", type="string", role="info", private=True),
-        ColumnContract(name="repaid", type="boolean", role="target"),
-    )
-)
-CONTRACT = PredictionContract(
-    use_case="loans", task="binary", target="repaid", inputs=COLUMNS.columns[2:4], classes=("no", "yes")
-)
-FEW = BootstrapSpec(resamples=200)
-
-
-def applicants(rows: int, seed: int, *, gap: float = 0.0, unfair: float = 0.0) -> Subject:
-    """Return loans of two origins.
-
-    Parameters
-    ----------
-    gap
-        By how much the truth of the south is lower, in log odds.
-    unfair
-        By how much the predictor takes the south to be lower than it is.
-    """
-    rng = np.random.default_rng(seed)
-    south = rng.random(rows) < 0.3
-    income = rng.normal(size=rows)
-    logit = 1.5 * income - gap * south
-    y = (rng.random(rows) < 1 / (1 + np.exp(-logit))).astype(np.int64)
-    table = pl.DataFrame(
-        {
-            "origin": np.where(south, "south", "north"),
-            "woman": rng.random(rows) < 0.5,
-            "district": np.where(rng.random(rows) < 0.9, np.where(south, "hill", "shore"), "centre"),
-            "income": income,
-        }
-    )
-
-    def predict(asked: pl.DataFrame) -> dict[str, np.ndarray]:
-        is_south = (asked["origin"] == "south").to_numpy()
-        yes = 1 / (1 + np.exp(-(1.5 * asked["income"].to_numpy() - (gap + unfair) * is_south)))
-        return {"probabilities": np.column_stack([1 - yes, yes])}
-
-    return Subject(CONTRACT, COLUMNS, predict, table, y)
+from aforo.evaluation import GateSpec, Subject
+from aforo.evaluation.fairness import CutRates, Fair, FairnessSpec, fair, group_rates
 
 
 def rates_of(subject: Subject, **spec: object) -> CutRates:
@@ -314,113 +253,3 @@ def test_a_rule_that_does_not_fit_is_refused(rule: dict[str, object], message: s
         Fair(max_bias=0.1).check(None, CONTRACT)
     with pytest.raises(ValidationError, match="asks nothing"):
         Fair()
-
-
-def represented(subject: Subject, **spec: object) -> Representation:
-    declared = FairnessSpec.model_validate({"by": ["origin"], **spec})
-    return represent(subject.table, COLUMNS, CONTRACT, subject.y, declared)[0]
-
-
-def test_shares_missing_values_and_labels_by_hand():
-    table = pl.DataFrame(
-        {
-            "origin": ["north"] * 6 + ["south"] * 4,
-            "district": ["shore"] * 6 + ["hill", None, None, "hill"],
-            "income": [1.0, None, 2.0, 3.0, 4.0, 5.0, 1.0, 2.0, None, 4.0],
-        }
-    )
-    subject = Subject(CONTRACT, COLUMNS, dict, table, np.array([1, 1, 1, 0, 0, 0, 1, 0, 0, 0]))
-
-    north, south, west = represented(subject, reference={"origin": {"north": 0.5, "south": 0.4, "west": 0.1}}).groups
-
-    assert (north.rows, north.share.value, north.expected) == (6, 0.6, 0.5)
-    assert (south.rows, south.share.value, south.expected) == (4, 0.4, 0.4)
-    assert (west.rows, west.share.value, west.expected) == (0, 0.0, 0.1)
-    # Of two columns: one of twelve values; then two of four districts and one of four incomes.
-    assert north.missing == pytest.approx(1 / 12)
-    assert (south.missing, south.most_missing) == (pytest.approx(3 / 8), ("district", 0.5))
-    assert (north.labels["yes"].value, south.labels["yes"].value) == (0.5, 0.25)
-    assert north.labels["yes"].lower >= 0
-    assert west.labels == {}
-
-
-def test_without_a_reference_equal_shares_are_expected():
-    groups = represented(applicants(500, 5)).groups
-
-    assert [group.expected for group in groups] == pytest.approx([1 / 3] * 3)
-
-
-def test_who_is_missing_and_what_tells_a_removed_column_is_worth_a_warning():
-    found = represented(applicants(2000, 6), reference={"origin": {"north": 0.4, "south": 0.5, "west": 0.1}})
-
-    said = concerns([found])
-
-    assert said[0].startswith("fairness: origin is south in ")
-    assert said[0].endswith("and in 50.0% of the reference")
-    assert said[1] == "fairness: no row has origin is west"
-    assert said[2].startswith("fairness: no candidate reads origin, and what they read tells it (AUC ")
-    assert "most of all district" in said[2]
-
-
-def test_proxies_are_found_where_they_are_and_nowhere_else():
-    subject = applicants(2000, 6)
-    proxies = represented(subject).proxies
-
-    # Nine of ten rows have a district that names their origin, one has the centre, which lies between. A northern and a
-    # southern row are in the right order unless both are of the centre, which counts a half: 1 - 0.01 / 2.
-    assert {proxy.column: proxy.auc for proxy in proxies.columns} == pytest.approx(
-        {"district": 0.995, "income": 0.5}, abs=0.04
-    )
-    assert [proxy.column for proxy in proxies.columns] == ["district", "income"]
-    assert proxies.auc == pytest.approx(0.995, abs=0.02)
-    assert proxies.most_frequent == pytest.approx((subject.table["origin"] == "north").mean())
-    assert not proxies.is_read
-    assert represented(subject, by=["woman"]).proxies.auc == pytest.approx(0.5, abs=0.05)
-
-
-def test_the_search_for_proxies_is_bounded():
-    assert represented(applicants(2000, 6), proxy_rows=300).proxies.rows == 300
-
-
-def mitigated(**spec: object) -> Mitigation:
-    declared = FairnessSpec.model_validate({"by": ["origin"], **spec})
-    (found,) = mitigate(applicants(4000, 7, gap=1.5), applicants(4000, 8, gap=1.5), declared, FEW)
-    return found
-
-
-def test_group_thresholds_make_the_groups_alike_and_have_a_price():
-    ways = {way.way: way for way in mitigated().ways}
-
-    assert ways["one_threshold"].demographic_parity > 0.3
-    assert ways["demographic_parity"].demographic_parity < 0.05
-    assert ways["one_threshold"].equalised_odds > 0.2
-    assert ways["equalized_odds"].equalised_odds < 0.08
-    assert ways["one_threshold"].cost is None
-    assert ways["demographic_parity"].cost.lower > 0
-    # The one threshold was best on the calibration rows, and is about as good here.
-    for earlier, later in itertools.pairwise([ways["demographic_parity"], ways["one_threshold"]]):
-        assert earlier.balanced_accuracy.value < later.balanced_accuracy.value
-
-
-def test_thresholds_are_chosen_without_a_look_at_the_test_rows():
-    calibration, spec = applicants(4000, 8, gap=1.5), FairnessSpec(by=("origin",))
-    ways = [
-        [way.thresholds for way in mitigate(applicants(2000, seed, gap=1.5), calibration, spec, FEW)[0].ways]
-        for seed in (9, 10)
-    ]
-
-    assert ways[0] == ways[1]
-
-
-def test_groups_with_too_few_rows_to_choose_a_threshold_keep_the_common_one():
-    spec = FairnessSpec(by=("origin",))
-    rows = applicants(4000, 8, gap=1.5)
-    three = rows.table.with_columns(pl.Series("origin", ["west"] * 20 + rows.table["origin"].to_list()[20:]))
-    subject = Subject(CONTRACT, COLUMNS, rows.predict, three, rows.y)
-
-    (found,) = mitigate(subject, subject, spec, FEW)
-    ways = {way.way: way.thresholds for way in found.ways}
-
-    assert ways["demographic_parity"]["west"] == ways["one_threshold"]["west"]
-    assert ways["demographic_parity"]["south"] != ways["one_threshold"]["south"]
-    assert mitigate(subject, subject, FairnessSpec(by=("origin",), min_rows=5000), FEW) == ()
