@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import zlib
 
 import httpx
 import pytest
+
+from prediction_api.bodies import decompress
+from prediction_api.problems import Problem
 
 PATH = "/models/flight_delay/predict"
 
@@ -115,6 +119,20 @@ def test_a_broken_compressed_body_is_a_400(client, body):
     response = client.post(PATH, content=body, headers={"Content-Encoding": "gzip"})
 
     assert (response.status_code, response.json()["code"]) == (400, "malformed_encoding")
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**16 - 1, 2**16, 2**16 + 1, 4 * 2**16, 300_001])
+@pytest.mark.parametrize("alphabet", [1, 256], ids=["repetitive", "random"])
+def test_a_body_of_any_size_is_decompressed(size, alphabet):
+    plain = bytes(random.Random(size).randrange(alphabet) for _ in range(size))
+
+    assert decompress(gzip.compress(plain), b"gzip", 300_001) == plain
+    with pytest.raises(Problem, match="300,000 bytes or fewer"):
+        decompress(gzip.compress(plain.ljust(300_001)), b"gzip", 300_000)
+    with pytest.raises(Problem, match="not one complete"):
+        decompress(gzip.compress(plain) + b"x" * 2**17, b"gzip", 300_001)
+    with pytest.raises(Problem, match="not one complete"):
+        decompress(gzip.compress(plain)[:-9], b"gzip", 300_001)
 
 
 def test_a_gzip_bomb_is_refused_at_the_bodys_limit(client):
