@@ -2,8 +2,8 @@
 
 A write to the log costs more than making a record, so all answers of one turn of the event loop share one write: what
 a caller has been told is recorded, whatever happens to this process next. An answer is encoded after that write and
-sent at once, so that clients read the first ones while the last ones are made: with all of them encoded before the
-first is sent, a service whose clients wait for its answers gives 5 % fewer.
+sent at once, so that clients read the first ones while the last ones are made: those that wait for an answer before
+they ask again are back sooner.
 """
 
 from __future__ import annotations
