@@ -39,8 +39,6 @@ COLUMNS = (
 CONTRACT = PredictionContract(use_case="toy", task="binary", target="y", inputs=COLUMNS, classes=("no", "yes"))
 DECODER = RowDecoder(CONTRACT, max_rows=100)
 SERVED = SimpleNamespace(contract=CONTRACT, decoder=DECODER)
-
-
 VALUE_BY_VALUE = RowDecoder(CONTRACT, max_rows=100)
 VALUE_BY_VALUE.rows_of = lambda *_: None  # what the other protocols then do
 SLOWLY_SERVED = SimpleNamespace(contract=CONTRACT, decoder=VALUE_BY_VALUE)

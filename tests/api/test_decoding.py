@@ -115,6 +115,10 @@ def bodies_of_columns(names, table):
     yield InferenceProtocol(), {"inputs": tensors}
 
 
+def rows_read(protocol, served, body):
+    return outcome(lambda body: (protocol.read(body, {}, served).rows, None), body)
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.permutations(list(GOOD)), st.integers(0, 3), st.lists(sometimes_bad_rows, min_size=1, max_size=3))
 @example(list(GOOD), 0, [GOOD, {**GOOD, "count": 5.0, "text": "", "colour": "", "share": 1, "any": -0.0}])
@@ -123,13 +127,7 @@ def test_other_protocols_columns_read_in_one_pass_are_those_read_value_by_value(
     for protocol, document in bodies_of_columns(names[left_out:], table):
         body = json.dumps(document).encode()
 
-        def read(body, protocol=protocol, served=SERVED):
-            return protocol.read(body, {}, served).rows, None
-
-        def read_slowly(body, protocol=protocol):
-            return protocol.read(body, {}, SLOWLY_SERVED).rows, None
-
-        assert outcome(read, body) == outcome(read_slowly, body)
+        assert rows_read(protocol, SERVED, body) == rows_read(protocol, SLOWLY_SERVED, body)
 
 
 @pytest.mark.parametrize("seats", [5, 5.0, 0, -3])

@@ -56,6 +56,8 @@ _BINARY_DTYPES = {
     "FP64": "<f8",
 }
 DATATYPES = ("BYTES", *_BINARY_DTYPES)
+_NOTHING = GivenColumn([], ())
+"""What is read of a tensor that is wrong."""
 _REQUEST_FIELDS = frozenset(("id", "parameters", "inputs", "outputs"))
 
 
@@ -240,7 +242,7 @@ def _column(
     datatype, shape = tensor.get("datatype"), tensor.get("shape")
     if datatype not in DATATYPES:
         faults.add(pointer("inputs", place, "datatype"), "wrong_type", f"expected one of {', '.join(DATATYPES)}")
-        return GivenColumn([], ()), tensors
+        return _NOTHING, tensors
     right = {"string": datatype == "BYTES", "timestamp": datatype == "BYTES", "boolean": datatype == "BOOL"}.get(
         column.type, datatype not in ("BYTES", "BOOL")
     )
@@ -248,7 +250,7 @@ def _column(
         faults.add(
             pointer("inputs", place, "datatype"), "wrong_type", f"{column.name} is a {column.type}, got {datatype}"
         )
-        return GivenColumn([], ()), tensors
+        return _NOTHING, tensors
     if (
         not isinstance(shape, list)
         or not all(isinstance(size, int) and not isinstance(size, bool) and size >= 0 for size in shape)
@@ -256,7 +258,7 @@ def _column(
         or shape[1:] not in ([], [1])
     ):
         faults.add(pointer("inputs", place, "shape"), "wrong_shape", "expected [N] or [N, 1]")
-        return GivenColumn([], ()), tensors
+        return _NOTHING, tensors
     parameters = tensor.get("parameters")
     size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
     where: tuple[str | int, ...]
@@ -267,7 +269,7 @@ def _column(
                 "wrong_length",
                 f"expected a length within the {len(tensors)} bytes that are left",
             )
-            return GivenColumn([], ()), tensors
+            return _NOTHING, tensors
         data, tensors = _from_binary(tensors[:size], datatype), tensors[size:]
         where = ("inputs", place)
     else:
@@ -276,7 +278,7 @@ def _column(
     if data is None or len(data) != shape[0]:
         got = "no array" if data is None else f"{len(data)} values"
         faults.add(pointer(*where), "wrong_length", f"expected {shape[0]} values as in shape, got {got}")
-        return GivenColumn([], ()), tensors
+        return _NOTHING, tensors
     return GivenColumn(data, where), tensors
 
 
