@@ -34,10 +34,17 @@ $(VENV_AIRFLOW)/ready: requirements/airflow.txt pyproject.toml $(VENV)/ready
 	$(VENV)/bin/uv pip install --quiet --python $(VENV_AIRFLOW) --no-deps --editable .
 	touch $@
 
-demo: $(VENV)/ready $(VENV_AIRFLOW)/ready  ## From raw rows to a served, calibrated prediction: USE_CASE=digits for another one.
+KERNELS = services/aforo/export/kernels
+COMPILED = $(patsubst %.c,%.so,$(wildcard $(KERNELS)/*.c))
+
+# Without them models are served all the same, with the same numbers, more slowly.
+$(COMPILED) &: $(wildcard $(KERNELS)/*.c $(KERNELS)/*.h) scripts/compile_kernels.py $(VENV)/ready
+	$(VENV)/bin/python scripts/compile_kernels.py
+
+demo: $(VENV)/ready $(VENV_AIRFLOW)/ready $(COMPILED)  ## From raw rows to a served, calibrated prediction: USE_CASE=digits for another one.
 	@exec $(EMBEDDED) demo --use-case $(or $(USE_CASE),flight_delay)
 
-test: $(VENV)/ready $(VENV_AIRFLOW)/ready check  ## Run all checks and all tests that need no Docker.
+test: $(VENV)/ready $(VENV_AIRFLOW)/ready $(COMPILED) check  ## Run all checks and all tests that need no Docker.
 	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/ready  ## Format, lint, types, layers.
@@ -50,19 +57,19 @@ format: $(VENV)/ready  ## Write the code as we write it.
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
-serve: $(VENV)/ready  ## Serve the champions of .aforo on 127.0.0.1:8000, or on PORT.
+serve: $(VENV)/ready $(COMPILED)  ## Serve the champions of .aforo on 127.0.0.1:8000, or on PORT.
 	@exec $(VENV)/bin/aforo serve --port $(or $(PORT),8000)
 
 mlflow: $(VENV)/ready  ## Open the MLflow of .aforo on 127.0.0.1:5000, or on PORT.
 	@exec $(EMBEDDED) mlflow --port $(or $(PORT),5000)
 
-airflow: $(VENV)/ready $(VENV_AIRFLOW)/ready  ## Open the Airflow of .aforo on 127.0.0.1:8080, or on PORT.
+airflow: $(VENV)/ready $(VENV_AIRFLOW)/ready $(COMPILED)  ## Open the Airflow of .aforo on 127.0.0.1:8080, or on PORT.
 	@exec $(EMBEDDED) airflow --port $(or $(PORT),8080)
 
 lock: $(VENV)/ready  ## Choose the versions anew.
 	$(VENV)/bin/python scripts/lock.py
 
 clean:  ## Remove what was built; keeps .aforo, where the models are.
-	rm -rf $(VENV) $(VENV_AIRFLOW) build dist services/*.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV_AIRFLOW) $(COMPILED) build dist services/*.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 -include deploy/stack.mk

@@ -19,9 +19,14 @@ RUN --mount=type=cache,target=/root/.cache \
     uv venv /opt/aforo && uv pip install --python /opt/aforo --requirements requirements.txt
 
 FROM builder AS wheel
+RUN --mount=type=cache,target=/root/.cache \
+    --mount=type=bind,source=requirements/compiler.txt,target=requirements.txt \
+    uv venv /opt/compiler && uv pip install --python /opt/compiler --requirements requirements.txt
 COPY pyproject.toml README.md LICENSE ./
+COPY scripts scripts
 COPY services services
-RUN --mount=type=cache,target=/root/.cache uv build --wheel --out-dir /dist
+RUN --mount=type=cache,target=/root/.cache /opt/compiler/bin/python scripts/compile_kernels.py && \
+    uv build --wheel --out-dir /dist
 
 FROM airflow AS airflow-with-us
 RUN --mount=type=cache,target=/root/.cache --mount=type=bind,from=wheel,source=/dist,target=/dist \

@@ -11,10 +11,14 @@ RUN --mount=type=cache,target=/root/.cache \
     # What these libraries carry for their own developers, and no server ever imports.
     find /opt/aforo -type d -name tests -prune -exec rm -r {} + && \
     rm -r /opt/aforo/lib/python3.11/site-packages/onnxruntime/transformers
+RUN --mount=type=cache,target=/root/.cache \
+    --mount=type=bind,source=requirements/compiler.txt,target=requirements.txt \
+    uv venv /opt/compiler && uv pip install --python /opt/compiler --requirements requirements.txt
 COPY pyproject.toml README.md LICENSE ./
+COPY scripts scripts
 COPY services services
-RUN --mount=type=cache,target=/root/.cache uv build --wheel --out-dir /dist && \
-    uv pip install --python /opt/aforo --no-deps /dist/*.whl
+RUN --mount=type=cache,target=/root/.cache /opt/compiler/bin/python scripts/compile_kernels.py && \
+    uv build --wheel --out-dir /dist && uv pip install --python /opt/aforo --no-deps /dist/*.whl
 
 FROM ${PYTHON_IMAGE}
 ENV PYTHONSAFEPATH=1 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp USER=aforo GIT_PYTHON_REFRESH=quiet PATH=/opt/aforo/bin:$PATH

@@ -41,6 +41,7 @@ def main() -> None:
     mlflow = "mlflow==3.17.2\npsycopg2-binary\nboto3\nflask-wtf\n"
     compile_lock("mlflow", "--constraint", "requirements/development.txt", source="-", text=mlflow)
     compile_lock("airflow", source="-", text=AIRFLOW)
+    compile_lock("compiler", "--constraint", "requirements/development.txt", source="-", text="ziglang\n")
 
 
 if __name__ == "__main__":

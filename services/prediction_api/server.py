@@ -38,6 +38,7 @@ from pathlib import Path
 from types import FrameType
 
 from aforo.errors import SettingsError
+from aforo.export.inference import COMPILED_TREES
 from aforo.monitoring.privacy import log_key
 from aforo.registry.signing import signing_key
 from prediction_api.api_keys import ApiKeys
@@ -109,6 +110,10 @@ class _Supervisor:
             host, port = listeners[0].getsockname()[:2]
             url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
             logger.info("listening", extra={"url": url, "workers": self._options.workers})
+            if not COMPILED_TREES.exists():
+                logger.warning(
+                    "trees are summed slowly", extra={"missing": COMPILED_TREES.name, "hint": "`make serve`"}
+                )
             if on_listening is not None:
                 on_listening(url)
             if self._options.follow_registry:
