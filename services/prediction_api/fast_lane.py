@@ -133,6 +133,7 @@ class FastLaneProtocol(GuardedProtocol):
         return request
 
     def _predict(self, request: PredictionRequest) -> None:
+        self.predicting.busy_polling.asked(request.started)
         self._keeps_alive = self._keeps_alive and self.parser.should_keep_alive()
         try:
             if request.served is None:
@@ -204,6 +205,7 @@ class FastLaneProtocol(GuardedProtocol):
                 self._keeps_alive = False
         parts += (b"\r\n" if self._keeps_alive else b"connection: close\r\n\r\n", response.body)
         self.transport.write(b"".join(parts))
+        self.predicting.busy_polling.answered()
         if not self._keeps_alive:
             self.transport.close()
         if self.pipeline and self._keeps_alive:

@@ -39,6 +39,8 @@ class Limits:
         Of the request line and all headers together.
     max_connections
         Open connections of one worker.
+    busy_poll_s
+        How long a worker looks for the next request before it sleeps, where the one before came as soon; 0 for never.
     """
 
     max_body_bytes: int = 8 * 2**20
@@ -53,6 +55,7 @@ class Limits:
     keep_alive_s: float = 75.0
     max_header_bytes: int = 32 * 2**10
     max_connections: int = 20_000
+    busy_poll_s: float = 200e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +127,8 @@ class ServeOptions:
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], settings: Settings) -> ServeOptions:
         """Read ``AFORO_SERVE_HOST``, ``_PORT``, ``_WORKERS``, ``_MODELS``, ``_WARM`` (lists with commas),
-        ``AFORO_SERVE_LOG`` with its own (:class:`~aforo.monitoring.spool.SpoolOptions`), ``AFORO_API_KEYS_FILE`` and
-        ``AFORO_EVENTS_URL``.
+        ``_BUSY_POLL_US``, ``AFORO_SERVE_LOG`` with its own (:class:`~aforo.monitoring.spool.SpoolOptions`),
+        ``AFORO_API_KEYS_FILE`` and ``AFORO_EVENTS_URL``.
 
         Raises
         ------
@@ -144,6 +147,7 @@ class ServeOptions:
             api_keys_file=Path(keys) if keys else None,
             log=SpoolOptions.from_environment(environ, settings.home),
             events_url=secret(environ, "AFORO_EVENTS_URL") or None,
+            limits=Limits(busy_poll_s=_number(environ, "AFORO_SERVE_BUSY_POLL_US", 200) / 1e6),
         )
 
     def __post_init__(self) -> None:

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple, TypeVar
 from prediction_api.answers import Prediction
 from prediction_api.api_keys import ApiKeys
 from prediction_api.bodies import ClientGoneError, Receive, decompress, gzip, read_body, refuse_other_media
+from prediction_api.busy_polling import BusyPolling
 from prediction_api.challenging import Challenging, RunningTrial
 from prediction_api.explanations import Explanations
 from prediction_api.metrics import Metrics
@@ -127,6 +128,7 @@ class Predicting:
         self._metrics = metrics
         self._recorder = recorder
         self.outbox = Outbox(recorder)
+        self.busy_polling = BusyPolling(limits.busy_poll_s)
         self._challenging = challenging
         self._protocols: dict[str, PredictionProtocol] = {
             "predict": NativeProtocol(),
