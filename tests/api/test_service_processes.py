@@ -202,6 +202,7 @@ def test_the_module_serves_as_the_environment_says(served, tmp_path):
         ({"AFORO_SERVE_WORKERS": "0"}, "0 workers"),
         ({"AFORO_SERVE_HOST": "0.0.0.0"}, "without API keys"),
         ({"AFORO_SERVE_WARM": "flight_delay"}, "expected model@version"),
+        ({"AFORO_SERVE_BUSY_POLL_US": "0.2 ms"}, "expected a whole number"),
         ({"AFORO_API_KEYS_FILE": "/nowhere/keys.json"}, "cannot be read"),
     ],
 )
