@@ -1,10 +1,10 @@
 // The operator ai.onnx.ml.TreeEnsemble for ONNX Runtime: sums of trees in float64, without branches that a processor
 // has to guess. The runtime's own kernel walks each row from condition to condition, and guesses wrong at most of them.
 //
-// A tree of up to 64 leaves has one bit for each, from left to right. All its conditions are looked at, for many rows
-// at once; one that does not hold clears the bits of the leaves on its left side. The first bit that is left is the
-// row's leaf. (QuickScorer, Lucchese et al., SIGIR 2015; its form for vector instructions, SIGIR 2016.) A larger tree
-// is walked, with a step for many rows at once.
+// A tree of up to 64 leaves has one bit for each, from left to right. All its conditions are looked at, each for many
+// rows at once, or many for a lone row; one that does not hold clears the bits of the leaves on its left side. The first
+// bit that is left is the row's leaf. (QuickScorer, Lucchese et al., SIGIR 2015; its form for vector instructions, SIGIR
+// 2016.) A larger tree is walked, with a step for many rows at once.
 //
 // Sums are made in the order of the trees, as the runtime's own kernel makes them: results have the same bits. What
 // the export never writes (other comparisons, aggregates and transforms) is refused when the kernel is created.
@@ -21,14 +21,8 @@ enum { SUM = 1, NO_TRANSFORM = 0, LESS_OR_EQUAL = 0 };
 enum { MOST_TARGETS = 1 << 16, MOST_FEATURES = 1 << 24 };
 
 // Compilers split these where a processor's vectors are shorter.
-typedef double Numbers __attribute__((vector_size(LANES * sizeof(double))));
-typedef int64_t Bits __attribute__((vector_size(LANES * sizeof(int64_t))));
-
-typedef struct {
-  double threshold;
-  uint64_t leaves_if_false;
-  size_t column;
-} Condition;
+typedef double Numbers __attribute__((vector_size(LANES * sizeof(double)), may_alias));
+typedef int64_t Bits __attribute__((vector_size(LANES * sizeof(int64_t)), may_alias));
 
 // A condition of a tree that is walked; next[1] is where a row goes for which it does not hold, ~leaf if negative.
 typedef struct {
@@ -45,9 +39,10 @@ typedef struct {
 
 typedef struct {
   bool is_walked;
-  // Of `condition`: those up to `missing_goes_left` send missing values to the right, the others to the left.
-  // Where the tree is walked, `first` is its root in `step`.
-  size_t first, missing_goes_left, end;
+  size_t root;  // of a tree that is walked, in `step`
+  // Of one that is not: its conditions that send missing values to the right, and to the left. Both begin at a multiple
+  // of LANES, and up to the next one follow conditions that always hold.
+  size_t right, rights, left, lefts;
   size_t leaf, target;
 } Tree;
 
@@ -57,7 +52,10 @@ typedef struct {
   int64_t least_width;
   size_t* feature;  // of each column: only features that conditions look at are copied
   Tree* tree;
-  Condition* condition;
+  // Of each condition:
+  double* threshold;
+  uint64_t* kept;  // leaves that can still be reached if it does not hold
+  uint32_t* column;
   double* weight;  // of the leaves, tree by tree from left to right
   Step* step;      // by the numbers that conditions have in the attributes, as have the leaves
   Leaf* leaf;
@@ -76,17 +74,13 @@ long aforo_tree_ensembles(void) { return atomic_load(&ensembles); }
 INLINE void score_tree(const Ensemble* e, const Tree* tree, const int packets, const Numbers* x, double* sums) {
   Bits live[MOST_PACKETS];
   for (int p = 0; p < packets; p++) live[p] = (Bits){0} - 1;
-  for (size_t c = tree->first; c < tree->missing_goes_left; c++) {
-    const Condition* condition = &e->condition[c];
-    const Numbers* value = x + condition->column * packets;
-    for (int p = 0; p < packets; p++)
-      live[p] &= (value[p] <= condition->threshold) | (int64_t)condition->leaves_if_false;
+  for (size_t c = tree->right; c < tree->right + tree->rights; c++) {
+    const Numbers* value = x + e->column[c] * packets;
+    for (int p = 0; p < packets; p++) live[p] &= (value[p] <= e->threshold[c]) | (int64_t)e->kept[c];
   }
-  for (size_t c = tree->missing_goes_left; c < tree->end; c++) {
-    const Condition* condition = &e->condition[c];
-    const Numbers* value = x + condition->column * packets;
-    for (int p = 0; p < packets; p++)
-      live[p] &= ~(value[p] > condition->threshold) | (int64_t)condition->leaves_if_false;
+  for (size_t c = tree->left; c < tree->left + tree->lefts; c++) {
+    const Numbers* value = x + e->column[c] * packets;
+    for (int p = 0; p < packets; p++) live[p] &= ~(value[p] > e->threshold[c]) | (int64_t)e->kept[c];
   }
   union {
     Bits packet[MOST_PACKETS];
@@ -97,14 +91,31 @@ INLINE void score_tree(const Ensemble* e, const Tree* tree, const int packets, c
   for (int row = 0; row < packets * LANES; row++) sum[row] += e->weight[tree->leaf + __builtin_ctzll(left.row[row])];
 }
 
+INLINE Numbers values_of(const double* x, const uint32_t* column) {
+  return (Numbers){x[column[0]], x[column[1]], x[column[2]], x[column[3]],
+                   x[column[4]], x[column[5]], x[column[6]], x[column[7]]};
+}
+
+// One row, with LANES conditions at once.
+INLINE void score_row(const Ensemble* e, const Tree* tree, const double* x, double* sums) {
+  Bits live = (Bits){0} - 1;
+  for (size_t c = tree->right; c < tree->right + tree->rights; c += LANES)
+    live &= (values_of(x, e->column + c) <= *(const Numbers*)(e->threshold + c)) | *(const Bits*)(e->kept + c);
+  for (size_t c = tree->left; c < tree->left + tree->lefts; c += LANES)
+    live &= ~(values_of(x, e->column + c) > *(const Numbers*)(e->threshold + c)) | *(const Bits*)(e->kept + c);
+  int64_t left = live[0];
+  for (int lane = 1; lane < LANES; lane++) left &= live[lane];
+  sums[tree->target] += e->weight[tree->leaf + __builtin_ctzll((uint64_t)left)];
+}
+
 INLINE void walk_tree(const Ensemble* e, const Tree* tree, const int lanes, const int rows, const double* x,
                       double* sums) {
   int64_t at[MOST_PACKETS * LANES];
-  for (int row = 0; row < rows; row++) at[row] = (int64_t)tree->first;
+  for (int row = 0; row < rows; row++) at[row] = (int64_t)tree->root;
   for (bool walking = true; walking;) {
     walking = false;
     for (int row = 0; row < rows; row++) {
-      const Step* step = &e->step[at[row] < 0 ? (int64_t)tree->first : at[row]];
+      const Step* step = &e->step[at[row] < 0 ? (int64_t)tree->root : at[row]];
       const double value = x[step->column * lanes + row];
       const bool left = (value <= step->threshold) | ((value != value) & step->missing_goes_left);
       at[row] = at[row] < 0 ? at[row] : step->next[!left];
@@ -114,12 +125,16 @@ INLINE void walk_tree(const Ensemble* e, const Tree* tree, const int lanes, cons
   for (int row = 0; row < rows; row++) sums[e->leaf[~at[row]].target * lanes + row] += e->leaf[~at[row]].weight;
 }
 
+// A lone row has no packets.
 INLINE void score_trees(const Ensemble* e, const int packets, const int rows, const Numbers* x, double* sums) {
   for (size_t t = 0; t < e->trees; t++) {
-    if (e->tree[t].is_walked)
-      walk_tree(e, &e->tree[t], packets * LANES, rows, (const double*)x, sums);
+    const Tree* tree = &e->tree[t];
+    if (tree->is_walked)
+      walk_tree(e, tree, packets ? packets * LANES : 1, rows, (const double*)x, sums);
+    else if (packets)
+      score_tree(e, tree, packets, x, sums);
     else
-      score_tree(e, &e->tree[t], packets, x, sums);
+      score_row(e, tree, (const double*)x, sums);
   }
 }
 
@@ -131,15 +146,17 @@ static void score(const Ensemble* e, const double* X, int64_t rows, int64_t widt
                   double* out) {
   for (int64_t done = 0; done < rows;) {
     const int64_t left = rows - done;
-    const int packets = left > 2 * LANES ? MOST_PACKETS : left > LANES ? 2 : 1;
-    const int lanes = packets * LANES;
+    const int packets = left > 2 * LANES ? MOST_PACKETS : left > LANES ? 2 : left > 1 ? 1 : 0;
+    const int lanes = packets ? packets * LANES : 1;
     const int taken = left < lanes ? (int)left : lanes;
     for (int row = 0; row < lanes; row++) {
       const double* values = X + (done + (row < taken ? row : 0)) * width;
       for (size_t c = 0; c < e->columns; c++) ((double*)x)[c * lanes + row] = values[e->feature[c]];
     }
     memset(sums, 0, e->targets * lanes * sizeof *sums);
-    if (packets == 1)
+    if (packets == 0)
+      score_trees(e, 0, taken, x, sums);
+    else if (packets == 1)
       score_trees(e, 1, taken, x, sums);
     else if (packets == 2)
       score_trees(e, 2, taken, x, sums);
@@ -272,11 +289,14 @@ typedef struct {
   const Attributes* from;
   Ensemble* to;
   size_t* column;             // of each feature
-  size_t conditions, leaves;  // of the trees before this one
+  size_t taken, leaves;       // conditions and leaves of the trees before this one
+  size_t conditions;          // with those that always hold
   // Of this tree:
   size_t target, placed, reached;
-  Condition condition[MOST_LEAVES];
-  bool missing_left[MOST_LEAVES];
+  struct {
+    int64_t number;  // in the attributes
+    uint64_t kept;
+  } condition[MOST_LEAVES];
 } Building;
 
 // Place a condition or leaf and all below it, from left to right. False where this tree is one to be walked.
@@ -289,19 +309,35 @@ static bool place(Building* b, int64_t at, bool is_leaf) {
     b->to->weight[b->leaves + b->reached++] = a->weight[at];
     return (size_t)a->target[at] == b->target;
   }
-  if (b->placed == MOST_LEAVES - 1 || b->conditions + b->placed == a->conditions) return false;
+  if (b->placed == MOST_LEAVES - 1 || b->taken + b->placed == a->conditions) return false;
   const size_t slot = b->placed++;
   const size_t first = b->reached;
   if (!place(b, a->if_true[at], a->true_is_leaf[at])) return false;
   const size_t count = b->reached - first;
   if (count == MOST_LEAVES) return false;  // and there is a right side to come
-  b->missing_left[slot] = a->missing_left[at];
-  b->condition[slot] = (Condition){
-      .threshold = a->split[at],
-      .leaves_if_false = ~(((UINT64_C(1) << count) - 1) << first),
-      .column = b->column[a->feature[at]],
-  };
+  b->condition[slot].number = at;
+  b->condition[slot].kept = ~(((UINT64_C(1) << count) - 1) << first);
   return place(b, a->if_false[at], a->false_is_leaf[at]);
+}
+
+// Add the conditions of this tree that send missing values to one side; return how many.
+static size_t add_conditions(Building* b, bool missing_left) {
+  Ensemble* e = b->to;
+  const size_t first = b->conditions;
+  for (size_t i = 0; i < b->placed; i++) {
+    const int64_t number = b->condition[i].number;
+    if ((b->from->missing_left[number] != 0) != missing_left) continue;
+    e->threshold[b->conditions] = b->from->split[number];
+    e->kept[b->conditions] = b->condition[i].kept;
+    e->column[b->conditions++] = (uint32_t)b->column[b->from->feature[number]];
+  }
+  const size_t count = b->conditions - first;
+  for (; b->conditions % LANES; b->conditions++) {
+    e->threshold[b->conditions] = 0;
+    e->kept[b->conditions] = ~UINT64_C(0);
+    e->column[b->conditions] = 0;
+  }
+  return count;
 }
 
 static void add_tree(Building* b, int64_t root) {
@@ -309,16 +345,15 @@ static void add_tree(Building* b, int64_t root) {
   Tree* tree = &e->tree[e->trees++];
   b->placed = b->reached = 0;
   if (!place(b, root, false)) {
-    *tree = (Tree){.is_walked = true, .first = (size_t)root};
+    *tree = (Tree){.is_walked = true, .root = (size_t)root};
     return;
   }
-  *tree = (Tree){.first = b->conditions, .leaf = b->leaves, .target = b->target};
-  for (size_t i = 0; i < b->placed; i++)
-    if (!b->missing_left[i]) e->condition[b->conditions++] = b->condition[i];
-  tree->missing_goes_left = b->conditions;
-  for (size_t i = 0; i < b->placed; i++)
-    if (b->missing_left[i]) e->condition[b->conditions++] = b->condition[i];
-  tree->end = b->conditions;
+  *tree = (Tree){.leaf = b->leaves, .target = b->target};
+  tree->right = b->conditions;
+  tree->rights = add_conditions(b, false);
+  tree->left = b->conditions;
+  tree->lefts = add_conditions(b, true);
+  b->taken += b->placed;
   b->leaves += b->reached;
 }
 
@@ -356,7 +391,7 @@ static OrtStatus* add_steps(Ensemble* e, const Attributes* a, const size_t* colu
 }
 
 static void free_ensemble(Ensemble* e) {
-  void* all[] = {e->feature, e->tree, e->condition, e->weight, e->step, e->leaf, e};
+  void* all[] = {e->feature, e->tree, e->threshold, e->kept, e->column, e->weight, e->step, e->leaf, e};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
 }
 
@@ -367,9 +402,13 @@ static OrtStatus* build(const OrtApi* api, const Attributes* a, Ensemble** built
   e->api = api;
   e->targets = (size_t)a->targets;
   e->tree = malloc(a->roots * sizeof *e->tree);
-  e->condition = malloc(a->conditions * sizeof *e->condition);
+  // Both kinds of a tree's conditions are filled up to a multiple of LANES.
+  const size_t most = (a->conditions + 2 * a->roots * LANES) / LANES * LANES;
+  e->threshold = aligned_alloc(sizeof(Numbers), most * sizeof *e->threshold);
+  e->kept = aligned_alloc(sizeof(Bits), most * sizeof *e->kept);
+  e->column = malloc(most * sizeof *e->column);
   e->weight = malloc(a->leaves * sizeof *e->weight);
-  OrtStatus* status = e->tree && e->condition && e->weight ? NULL : out_of_memory(api);
+  OrtStatus* status = e->tree && e->threshold && e->kept && e->column && e->weight ? NULL : out_of_memory(api);
   if (!status) status = number_columns(e, a, &building.column);
   bool any_is_walked = false;
   for (size_t i = 0; !status && i < a->roots; i++) {
