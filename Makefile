@@ -35,10 +35,10 @@ $(VENV_AIRFLOW)/ready: requirements/airflow.txt pyproject.toml $(VENV)/ready
 	touch $@
 
 KERNELS = services/aforo/export/kernels
-COMPILED = $(patsubst %.c,%.so,$(wildcard $(KERNELS)/*.c))
+COMPILED = $(KERNELS)/tree_ensemble.so
 
-# Without them models are served all the same, with the same numbers, more slowly.
-$(COMPILED) &: $(wildcard $(KERNELS)/*.c $(KERNELS)/*.h) scripts/compile_kernels.py $(VENV)/ready
+# Without it models are served all the same, with the same numbers, more slowly.
+$(COMPILED): $(wildcard $(KERNELS)/*.[ch]) scripts/compile_kernels.py $(VENV)/ready
 	$(VENV)/bin/python scripts/compile_kernels.py
 
 demo: $(VENV)/ready $(VENV_AIRFLOW)/ready $(COMPILED)  ## From raw rows to a served, calibrated prediction: USE_CASE=digits for another one.

@@ -63,8 +63,8 @@ def sums(session: onnxruntime.InferenceSession, X: np.ndarray) -> np.ndarray:
 
 def kernels_open() -> int:
     library = ctypes.CDLL(str(COMPILED_TREES))
-    library.aforo_tree_ensembles.restype = ctypes.c_long
-    return int(library.aforo_tree_ensembles())
+    library.aforo_open_kernels.restype = ctypes.c_long
+    return int(library.aforo_open_kernels())
 
 
 def by_the_runtime(graph: bytes) -> onnxruntime.InferenceSession:

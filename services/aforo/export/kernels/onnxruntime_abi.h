@@ -1,4 +1,4 @@
-// The part of ONNX Runtime's C interface that tree_ensemble.c uses; the runtime's Python package brings no headers.
+// The part of ONNX Runtime's C interface that operator.c uses; the runtime's Python package brings no headers.
 //
 // Both structures only ever grow at their end, so that a library works with every later release: their members are
 // what https://onnxruntime.ai/docs/api/c/ lists under OrtApi and OrtCustomOp, by the names given there, up to the
