@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import json
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
@@ -28,6 +29,8 @@ Outcome = Literal["accepted", "out_of_order", "late", "duplicate", "contradictio
 OUTCOMES: tuple[Outcome, ...] = ("accepted", "out_of_order", "late", "duplicate", "contradiction", "expired")
 
 _ROWS_AT_ONCE = 200
+# How long to wait for whoever writes.
+_SQLITE_S = 30
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS window_streams (name TEXT PRIMARY KEY, revision BIGINT NOT NULL, newest BIGINT)",
     "CREATE TABLE IF NOT EXISTS window_events (stream TEXT NOT NULL, event TEXT NOT NULL, content TEXT NOT NULL, "
@@ -285,11 +288,24 @@ def _insert(run: Run, table: str, rows: Sequence[tuple[object, ...]], ending: st
 
 def _open_sqlite(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(path, timeout=30, isolation_level=None)
-    connection.execute("PRAGMA journal_mode = WAL")
+    connection = sqlite3.connect(path, timeout=_SQLITE_S, isolation_level=None)
+    _use_write_ahead_log(connection)
     for statement in _TABLES:
         connection.execute(statement)
     return connection
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Switch a new database over. For that alone SQLite does not wait for others by itself."""
+    until = time.monotonic() + _SQLITE_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.005)
 
 
 def _open_postgres(url: str) -> Any:

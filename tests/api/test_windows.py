@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import sqlite3
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -198,6 +200,23 @@ def test_workers_that_write_at_once_lose_nothing_and_a_reader_misses_nothing(url
     reader.close()
 
     assert columns(panes, 10)[:2] == (60.0, 20.0)
+
+
+def test_a_new_database_that_somebody_writes_to_is_waited_for(tmp_path, panes):
+    """SQLite refuses to switch to its write-ahead log at once while another connection has a lock."""
+    path = tmp_path / "events.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE somebody_s (x)")
+    other.execute("BEGIN IMMEDIATE")
+    store = PaneStore(f"sqlite:///{path}")
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(store.add, "model/departures", STREAM, [event(1, -5, 20.0)])
+        time.sleep(0.2)
+        assert not written.done()
+        other.execute("COMMIT")
+        assert written.result(timeout=20).outcomes == ["accepted"]
+        pool.submit(store.close).result()
+    other.close()
 
 
 def test_streams_of_other_names_are_apart(store, panes):
