@@ -5,13 +5,13 @@ as soon as it has its answer would wait for that as long as for the prediction. 
 without sleeping, for a moment, and only after a request that came within such a moment. That is how Linux polls before
 it halts a virtual processor (https://docs.kernel.org/virt/kvm/halt-polling.html).
 
-Between two looks the core is offered to whoever else wants it.
+Between two looks the core is not offered to others: a task of low priority, such as the prediction log's shipper, would
+have it for milliseconds. A caller on the same core waits for the end of a moment once, and then none follows.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable
 
@@ -47,7 +47,6 @@ class BusyPolling:
 
     def _look(self) -> None:
         if self._now() - self._answered_at < self._longest_s:
-            os.sched_yield()
             # With something to call, the event loop asks the kernel what has come, and does not wait for it.
             asyncio.get_running_loop().call_soon(self._look)
         else:
