@@ -75,6 +75,47 @@ def test_a_row_has_the_same_sum_alone_and_among_others(width: int) -> None:
     np.testing.assert_allclose(together[:, 0], rows.sum(axis=1), rtol=1e-14)
 
 
+@pytest.mark.parametrize("width", [1, 2, 3, 5, 16])
+def test_a_function_gives_a_row_the_same_bits_alone_and_among_others(width: int) -> None:
+    names = [f"x{place}" for place in range(width)]
+    graph = Graph("mapped")
+    matrix = graph.beside([graph.input(name) for name in names])
+    graph.output(graph.mapped(matrix, lambda x: graph.add("Sigmoid", graph.add("Log", x))), "y", width=width)
+    rows = 2 * np.random.default_rng(0).random((131, width))
+
+    together = run(graph, **dict(zip(names, rows.T, strict=True)))
+
+    for size in (0, 1, 2, 7, 8, 9, 40):
+        few = run(graph, **dict(zip(names, rows[:size].T, strict=True)))
+        assert few.shape == (size, width)
+        assert few.tobytes() == together[:size].tobytes()
+    np.testing.assert_allclose(together, rows / (1 + rows), rtol=0, atol=4e-16)
+
+
+def test_matrices_put_side_by_side_twice_are_put_so_once() -> None:
+    graph = Graph("beside")
+    left = graph.beside([graph.input("a"), graph.input("b")])
+    doubled = graph.add("Mul", left, graph.constant(2.0))
+    graph.output(graph.beside([left, doubled, graph.input("c")]), "y", width=5)
+
+    operators = [node.op_type for node in onnx.load_model_from_string(graph.to_bytes()).graph.node]
+
+    assert run(graph, a=[1.0], b=[2.0], c=[3.0]).tolist() == [[1, 2, 2, 4, 3]]
+    assert operators == ["Concat", "Mul", "Concat", "Identity"]
+
+
+def test_nodes_that_no_output_comes_from_are_left_out() -> None:
+    graph = Graph("unused")
+    x = graph.input("x")
+    matrix = graph.beside([graph.beside([x, graph.add("Neg", x)]), x])
+    graph.output(matrix, "y", width=3)
+
+    operators = [node.op_type for node in onnx.load_model_from_string(graph.to_bytes()).graph.node]
+
+    assert run(graph, x=[1.0]).tolist() == [[1, -1, 1]]
+    assert operators == ["Neg", "Concat", "Identity"]
+
+
 def test_a_stored_graph_is_extended_from_its_output() -> None:
     graph = Graph.from_bytes(doubled().to_bytes())
     tensor = graph.reopen("y")

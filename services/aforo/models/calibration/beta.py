@@ -58,11 +58,15 @@ class BetaCalibration(ProbabilityCalibrator):
 
     def add_map_to(self, graph: Graph, tensor: str) -> str:
         p = graph.add("Clip", tensor, graph.constant(CERTAIN), graph.constant(1.0 - CERTAIN))
-        low = graph.add("Mul", graph.mapped("Log", p), graph.constant([self.low]))
-        rest = graph.mapped("Log", graph.add("Sub", graph.constant(1.0), p))
-        high = graph.add("Mul", rest, graph.constant([[-b for b in self.high]]))
-        line = graph.add("Add", graph.add("Add", low, high), graph.constant([self.shifts]))
-        return graph.mapped("Sigmoid", line)
+
+        def curve(p: str) -> str:
+            low = graph.add("Mul", graph.add("Log", p), graph.constant([self.low]))
+            rest = graph.add("Log", graph.add("Sub", graph.constant(1.0), p))
+            high = graph.add("Mul", rest, graph.constant([[-b for b in self.high]]))
+            line = graph.add("Add", graph.add("Add", low, high), graph.constant([self.shifts]))
+            return graph.add("Sigmoid", line)
+
+        return graph.mapped(p, curve)
 
 
 def _ends(p: Matrix) -> tuple[Matrix, Matrix]:

@@ -56,8 +56,12 @@ class PlattCalibration(ProbabilityCalibrator):
     def add_map_to(self, graph: Graph, tensor: str) -> str:
         p = graph.add("Clip", tensor, graph.constant(CERTAIN), graph.constant(1.0 - CERTAIN))
         odds = graph.add("Div", p, graph.add("Sub", graph.constant(1.0), p))
-        scaled = graph.add("Mul", graph.mapped("Log", odds), graph.constant([self.slopes]))
-        return graph.mapped("Sigmoid", graph.add("Add", scaled, graph.constant([self.shifts])))
+
+        def curve(odds: str) -> str:
+            scaled = graph.add("Mul", graph.add("Log", odds), graph.constant([self.slopes]))
+            return graph.add("Sigmoid", graph.add("Add", scaled, graph.constant([self.shifts])))
+
+        return graph.mapped(odds, curve)
 
 
 def _fit_curve(z: Matrix, truth: Matrix) -> tuple[float, float]:

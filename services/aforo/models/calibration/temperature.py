@@ -64,8 +64,11 @@ class TemperatureScaling(Calibrator):
     def add_to(self, graph: Graph, tensor: str) -> dict[str, str]:
         axis = graph.constant([1], dtype=np.int64)
         relative = graph.add("Div", tensor, graph.add("ReduceMax", tensor, axis, keepdims=1))
-        logs = graph.add("Div", graph.mapped("Log", relative), graph.constant(self.temperature))
-        powers = graph.mapped("Exp", logs)
+
+        def powered(relative: str) -> str:
+            return graph.add("Exp", graph.add("Div", graph.add("Log", relative), graph.constant(self.temperature)))
+
+        powers = graph.mapped(relative, powered)
         return {"probabilities": graph.add("Div", powers, graph.row_sums(powers))}
 
 

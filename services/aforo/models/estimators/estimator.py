@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
@@ -185,9 +186,10 @@ def add_probabilities(graph: Graph, scores: str, task: Task) -> str:
     if task.is_regression:
         return scores
     if task.kind == "binary":
-        return add_both_classes(graph, graph.mapped("Sigmoid", scores))
+        return add_both_classes(graph, graph.mapped(scores, partial(graph.add, "Sigmoid")))
     last = graph.constant([1], dtype=np.int64)
-    powers = graph.mapped("Exp", graph.add("Sub", scores, graph.add("ReduceMax", scores, last, keepdims=1)))
+    relative = graph.add("Sub", scores, graph.add("ReduceMax", scores, last, keepdims=1))
+    powers = graph.mapped(relative, partial(graph.add, "Exp"))
     return graph.add("Div", powers, graph.row_sums(powers))
 
 
