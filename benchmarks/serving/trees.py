@@ -50,7 +50,7 @@ def main() -> None:
         subject = Subject(arguments.home, arguments.model, Path(folder))
         graph = (subject.bundle.folder / "predictor.onnx").read_bytes()
         ours, theirs = both(lambda: GraphPredictor(graph, subject.contract))
-        served = columns_of(subject.rows[:ROWS], subject.contract)
+        served = ours.pack(columns_of(subject.rows[:ROWS], subject.contract))
         show(f"`{arguments.model}`, the whole graph", ours.run, theirs.run, served)
     for leaves, count in ENSEMBLES:
         ours, theirs = both(lambda leaves=leaves, count=count: open_session(ensemble(leaves, count)))

@@ -22,11 +22,11 @@ def answer(session, rows):
     classes, least, lowest = json.loads(facts["classes"]), float(facts["confidence"]), facts.get("abstain_below", 0)
     columns = {}
     for column in session.get_inputs():
-        text = column.type == "tensor(string)"
-        values = [row.get(column.name) for row in rows]
-        missing = "" if text else np.nan
-        filled = [missing if value is None else value for value in values]
-        columns[column.name] = np.array(filled, dtype=object if text else np.float64).reshape(-1, 1)
+        if column.type == "tensor(string)":
+            columns[column.name] = np.array([[row.get(column.name) or ""] for row in rows], dtype=object)
+        else:  # all numbers are in one input; None becomes NaN
+            names = json.loads(facts["number_columns"])
+            columns[column.name] = np.array([[row.get(name) for name in names] for row in rows], dtype=np.float64)
     answers = []
     for probabilities in session.run(["probabilities"], columns)[0]:
         confidence = probabilities.max()

@@ -10,6 +10,7 @@ an isotonic calibrator, and a threshold of a tree that is rounded sends the row 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any, Literal
 
 import numpy as np
@@ -103,8 +104,9 @@ class Graph:
         self._model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.DOUBLE, ["N", width]))
 
     def describe(self, facts: Mapping[str, str]) -> None:
-        """Write facts into the file itself, for whoever has nothing but the file."""
-        helper.set_model_props(self._model, dict(facts))
+        """Write facts into the file itself, beside those that it holds, for whoever has nothing but the file."""
+        known = {fact.key: fact.value for fact in self._model.metadata_props}
+        helper.set_model_props(self._model, known | dict(facts))
 
     def reopen(self, name: str) -> str:
         """Take back the output ``name``, and return its tensor to go on from."""
@@ -117,6 +119,48 @@ class Graph:
         content.output.extend(kept)
         content.node.remove(closing[0])
         return str(closing[0].input[0])
+
+    def pack(self, names: Sequence[str], into: str) -> tuple[str, ...]:
+        """Make one input (N, k) of the k inputs ``names``, which are columns of numbers.
+
+        ONNX Runtime takes a third of a microsecond for each input of a call, which is as long as a node takes.
+
+        Returns
+        -------
+        tuple of str
+            Which column is where: as most of them are put side by side in the graph, so that they need not be again.
+        """
+        content = self._model.graph
+        nodes = list(content.node)
+        beside = [name for node in nodes if _is_beside(node) for name in node.input if name in names]
+        order = tuple(dict.fromkeys([*beside, *names]))
+        place = {name: number for number, name in enumerate(order)}
+        chosen: dict[tuple[int, ...], str] = {tuple(range(len(order))): into}
+
+        def columns(places: Iterable[int]) -> str:
+            key = tuple(places)
+            if key not in chosen:
+                chosen[key] = self.columns(into, key)
+            return chosen[key]
+
+        kept = [value for value in content.input if value.name not in place]
+        del content.input[:]
+        content.input.extend(kept)
+        content.input.append(helper.make_tensor_value_info(into, TensorProto.DOUBLE, ["N", len(order)]))
+        del content.node[:]
+        for node in nodes:
+            inputs: list[str] = []
+            for is_packed, run in groupby(node.input, key=place.__contains__):
+                if not is_packed:
+                    inputs += run
+                elif _is_beside(node):
+                    inputs.append(columns(place[name] for name in run))
+                else:
+                    inputs += [columns([place[name]]) for name in run]
+            del node.input[:]
+            node.input.extend(inputs)
+            content.node.append(node)
+        return order
 
     def constant(self, value: npt.ArrayLike, *, dtype: type[np.generic] = np.float64) -> str:
         """Return the tensor of a constant; equal constants are stored once."""
@@ -236,3 +280,7 @@ class Graph:
                 kept.append(node)
         del self._model.graph.node[:]
         self._model.graph.node.extend(reversed(kept))
+
+
+def _is_beside(node: onnx.NodeProto) -> bool:
+    return node.op_type == "Concat" and helper.get_node_attr_value(node, "axis") == 1

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from aforo.contracts.explanation import ExplanationMethod
 from aforo.contracts.prediction import PredictionContract
 from aforo.contracts.table import LARGEST_EXACT_INTEGER, ColumnContract
+from aforo.export.inference import NUMBERS
 from prediction_api.explaining import MOMENT, Row, explain
 from prediction_api.problems import Fault, Problem, pointer
 from prediction_api.windows import WindowFiller
@@ -273,20 +274,26 @@ def integer_bounds(column: ColumnContract) -> tuple[int, int]:
 
 
 class ColumnFiller:
-    """Turns rows into the graph's inputs, in few calls whatever the number of columns."""
+    """Turns rows into the graph's inputs, in few calls whatever the number of columns.
 
-    def __init__(self, contract: PredictionContract) -> None:
-        columns = list(enumerate(contract.inputs))
-        texts = [(place, column) for place, column in columns if column.type == "string"]
-        numbers = [(place, column) for place, column in columns if column.type != "string"]
-        self._text_places = [place for place, _ in texts]
-        self._text_names = [column.name for _, column in texts]
-        self._number_places = [place for place, _ in numbers]
-        self._number_names = [column.name for _, column in numbers]
+    Parameters
+    ----------
+    packed
+        The columns of numbers that the graph takes side by side (:attr:`aforo.export.inference.GraphPredictor.packed`);
+        empty if it takes each by itself.
+    """
+
+    def __init__(self, contract: PredictionContract, packed: Sequence[str] = ()) -> None:
+        places = {column.name: place for place, column in enumerate(contract.inputs)}
+        self._text_names = [column.name for column in contract.inputs if column.type == "string"]
+        self._text_places = [places[name] for name in self._text_names]
+        self._number_names = [name for name in packed or places if name not in self._text_names]
+        self._number_places = [places[name] for name in self._number_names]
+        self._is_packed = bool(packed)
         self._own = threading.local()
 
     def fill(self, rows: Sequence[Row]) -> dict[str, NDArray[Any]]:
-        """Return one array of shape (N, 1) a column.
+        """Return one array of shape (N, 1) a column, and one of shape (N, k) for those that are packed.
 
         Parameters
         ----------
@@ -320,6 +327,10 @@ class ColumnFiller:
         return inputs
 
     def _by_name(self, texts: NDArray[np.object_], numbers: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+        """Return the inputs of columns (D, N, 1). Those of a single row are the given arrays, seen in another shape."""
         inputs: dict[str, NDArray[Any]] = dict(zip(self._text_names, texts, strict=True))
-        inputs.update(zip(self._number_names, numbers, strict=True))
+        if self._is_packed:
+            inputs[NUMBERS] = np.ascontiguousarray(numbers[:, :, 0].T)
+        else:
+            inputs.update(zip(self._number_names, numbers, strict=True))
         return inputs

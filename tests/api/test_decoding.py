@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from aforo.contracts.prediction import PredictionContract
 from aforo.contracts.table import ColumnContract, Role
+from aforo.export.inference import NUMBERS
 from prediction_api.decoding import ColumnFiller, RowDecoder
 from prediction_api.explaining import explain
 from prediction_api.problems import Problem, pointer
@@ -244,6 +245,18 @@ def test_a_row_alone_gives_the_inputs_that_it_gives_in_a_batch(kept):
         assert [one[name].shape for one in alone] == [(1, 1)] * 3
         assert {one[name].dtype for one in alone} == {array.dtype}
         assert [bits(one[name].tolist()[0][0]) for one in alone] == [bits(value) for value in array[:, 0].tolist()]
+
+
+def test_numbers_side_by_side_are_those_of_the_columns():
+    packed = ("any", "share", "flag", "count")
+    table = [tuple(GOOD.values()), tuple({**GOOD, "share": None, "count": 7}.values())]
+    for rows in (table, table[:1], table[1:]):
+        columns = ColumnFiller(CONTRACT).fill(rows)
+        inputs = ColumnFiller(CONTRACT, packed).fill(rows)
+
+        assert set(inputs) == set(columns) - set(packed) | {NUMBERS}
+        assert inputs[NUMBERS].flags.c_contiguous
+        np.testing.assert_array_equal(inputs[NUMBERS], np.hstack([columns[name] for name in packed]))
 
 
 def test_threads_fill_single_rows_into_arrays_of_their_own():

@@ -24,16 +24,15 @@ class BatchPredictor:
         options.intra_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(str(bundle / "predictor.onnx"), options)
         contract = json.loads((bundle / "bundle.json").read_text())["contract"]
-        self.columns = [(column["name"], column["type"] == "string") for column in contract["inputs"]]
+        self.texts = [column["name"] for column in contract["inputs"] if column["type"] == "string"]
+        self.numbers = json.loads(self._session.get_modelmeta().custom_metadata_map["number_columns"])
 
     def columns_of(self, rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
-        return {
-            name: np.array([[row[name]] for row in rows], dtype=object if is_text else np.float64)
-            for name, is_text in self.columns
-        }
+        texts = {name: np.array([[row[name]] for row in rows], dtype=object) for name in self.texts}
+        return {**texts, "_numbers": np.array([[row[name] for name in self.numbers] for row in rows], np.float64)}
 
     def probabilities(self, columns: dict[str, np.ndarray]) -> np.ndarray:
-        """Return an array of shape (N, 2) from arrays of shape (N, 1)."""
+        """Return an array of shape (N, 2) from one of shape (N, 1) for each text and one of (N, k) for all numbers."""
         return self._session.run(["probabilities"], columns)[0]
 
     def predict(self, requests: list[list[dict[str, Any]]]) -> list[list[dict[str, float]]]:

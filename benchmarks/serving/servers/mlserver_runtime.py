@@ -19,15 +19,15 @@ class FlightDelay(MLModel):
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        texts = {name for name, is_text in self.predictor.columns if is_text}
+        given = {
+            tensor.name: tensor.data.root if hasattr(tensor.data, "root") else tensor.data for tensor in payload.inputs
+        }
         columns = {}
-        for tensor in payload.inputs:
-            values = tensor.data.root if hasattr(tensor.data, "root") else tensor.data
-            if tensor.name in texts:
-                decoded = [value.decode() if isinstance(value, bytes) else value for value in values]
-                columns[tensor.name] = np.array(decoded, dtype=object).reshape(-1, 1)
-            else:
-                columns[tensor.name] = np.array(values, dtype=np.float64).reshape(-1, 1)
+        for name in self.predictor.texts:
+            decoded = [value.decode() if isinstance(value, bytes) else value for value in given[name]]
+            columns[name] = np.array(decoded, dtype=object).reshape(-1, 1)
+        numbers = np.array([given[name] for name in self.predictor.numbers], dtype=np.float64)
+        columns["_numbers"] = np.ascontiguousarray(numbers.T)
         yes = self.predictor.probabilities(columns)[:, 1]
         output = ResponseOutput(name="yes", shape=[len(yes), 1], datatype="FP64", data=yes.tolist())
         return InferenceResponse(model_name=self.name, outputs=[output])

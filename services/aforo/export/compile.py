@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from aforo.contracts.prediction import PredictionContract
 from aforo.contracts.table import ColumnContract
 from aforo.errors import AforoError, ExportError
-from aforo.export.inference import open_session, output_widths
+from aforo.export.inference import NUMBERS, PACKED, open_session, output_widths
 from aforo.graph import Graph
 from aforo.models.calibration import Calibrator
 from aforo.models.training import FittedCandidate
@@ -58,6 +58,8 @@ def compile_scores(candidate: FittedCandidate, inputs: Sequence[ColumnContract])
 def compile_predictor(scores_graph: bytes, calibrator: Calibrator, contract: PredictionContract) -> bytes:
     """Return the graph from raw columns to the outputs of the prediction contract.
 
+    It takes all columns of numbers in one input, and says in its metadata which is where.
+
     Parameters
     ----------
     scores_graph
@@ -69,13 +71,13 @@ def compile_predictor(scores_graph: bytes, calibrator: Calibrator, contract: Pre
         The graph, the calibrator and the contract do not belong together.
     """
     graph = Graph.from_bytes(scores_graph)
+    scores = graph.reopen(SCORES)
     names = tuple(column.name for column in contract.inputs)
     if graph.inputs != names:
         raise ExportError(
             f"the graph takes the columns {', '.join(graph.inputs)}; the contract says {', '.join(names)}",
             hint="train again: the contract has changed since",
         )
-    scores = graph.reopen(SCORES)
     tensors = calibrator.add_to(graph, scores)
     widths = output_widths(contract)
     if set(tensors) != set(widths):
@@ -84,14 +86,18 @@ def compile_predictor(scores_graph: bytes, calibrator: Calibrator, contract: Pre
         )
     for name, width in widths.items():
         graph.output(tensors[name], name, width=width)
+    numbers = [column.name for column in contract.inputs if column.type != "string"]
+    if numbers:
+        graph.describe({PACKED: json.dumps(graph.pack(numbers, NUMBERS))})
     return _runnable(graph, f"calibration {calibrator.method!r}")
 
 
 def compile_small(predictor: bytes, contract: PredictionContract) -> bytes:
     """Return the small graph of two phases as a file that needs no other: it says in itself what its answers mean.
 
-    Its metadata are those of ONNX: ``use_case``, ``classes`` (JSON, in the order of the probabilities), ``threshold``
-    of a binary task, ``confidence``, from which its answer stands, and ``abstain_below`` where the contract has it.
+    Its metadata are those of ONNX: ``number_columns`` (JSON, in the order in which it takes them), ``use_case``,
+    ``classes`` (JSON, in the order of the probabilities), ``threshold`` of a binary task, ``confidence``, from which
+    its answer stands, and ``abstain_below`` where the contract has it.
 
     Parameters
     ----------

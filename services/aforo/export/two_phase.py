@@ -76,6 +76,7 @@ class TwoPhasePredictor(GraphPredictor):
         of_each = contract.model_copy(update={"two_phase": None})
         super().__init__(graph, of_each, threads=threads)
         self.contract = contract
+        self.packed = ()  # the two may take them in another order
         try:
             self._small = GraphPredictor(small, of_each, threads=threads)
         except ExportError as error:

@@ -7,17 +7,19 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import polars as pl
 import pytest
 
 from aforo.contracts.prediction import PredictionContract
 from aforo.contracts.table import ColumnContract, Role
 from aforo.errors import DataError, ExportError
-from aforo.export.compile import compile_predictor, compile_scores
-from aforo.export.inference import GraphPredictor, columns_of, open_session
+from aforo.export.compile import SCORES, compile_predictor, compile_scores
+from aforo.export.inference import NUMBERS, PACKED, GraphPredictor, columns_of, open_session, store_mapped
 from aforo.export.parity import largest_difference, refuse_difference
 from aforo.export.tables import columns_from
 from aforo.features import NumericSpec, OneHotSpec
+from aforo.graph import Graph
 from aforo.models.calibration import ConformalInterval, NoCalibration, PlattCalibration
 from aforo.models.estimators import LinearSpec
 from aforo.models.estimators.linear import LinearModel
@@ -79,6 +81,53 @@ def test_rows_as_json_and_rows_in_a_table_give_the_same_bits(candidate: FittedCa
 
     assert from_table["probabilities"].tobytes() == from_json["probabilities"].tobytes()
     assert refuse_difference(from_table, expected, step="late", tolerance=1e-14) < 1e-14
+
+
+def test_a_predictor_takes_its_numbers_side_by_side_or_by_name(scores: bytes) -> None:
+    served = GraphPredictor(compile_predictor(scores, NoCalibration(), CONTRACT), CONTRACT)
+    columns = columns_from(ROWS, CONTRACT)
+    packed = served.pack(columns)
+
+    assert served.packed == ("x", "unused")
+    assert set(packed) == {"city", NUMBERS}
+    np.testing.assert_array_equal(packed[NUMBERS], np.hstack([columns["x"], columns["unused"]]))
+    assert served.run(packed)["probabilities"].tobytes() == served.run(columns)["probabilities"].tobytes()
+
+
+def test_a_graph_that_takes_each_number_by_itself_is_served_as_well(scores: bytes) -> None:
+    """As graphs were before numbers were packed."""
+    graph = Graph.from_bytes(scores)
+    graph.output(graph.reopen(SCORES), "probabilities", width=2)
+    served = GraphPredictor(graph.to_bytes(), CONTRACT)
+    packed = GraphPredictor(compile_predictor(scores, NoCalibration(), CONTRACT), CONTRACT)
+    columns = columns_from(ROWS, CONTRACT)
+
+    assert served.packed == ()
+    assert served.pack(columns) is columns
+    assert served.run(columns)["probabilities"].tobytes() == packed.run(columns)["probabilities"].tobytes()
+
+
+@pytest.mark.parametrize("told", [None, "x, unused", "7", '["x"]', '["x", "unused", "y"]'])
+def test_a_graph_that_does_not_say_which_numbers_it_takes_where_is_refused(scores: bytes, told: str | None) -> None:
+    model = onnx.load_model_from_string(compile_predictor(scores, NoCalibration(), CONTRACT))
+    onnx.helper.set_model_props(model, {} if told is None else {PACKED: told})
+
+    with pytest.raises(ExportError, match="metadata 'number_columns'"):
+        GraphPredictor(model.SerializeToString(), CONTRACT)
+
+
+def test_a_graph_of_other_numbers_is_refused(scores: bytes) -> None:
+    model = onnx.load_model_from_string(compile_predictor(scores, NoCalibration(), CONTRACT))
+    onnx.helper.set_model_props(model, {PACKED: '["x", "y"]'})
+
+    with pytest.raises(ExportError, match=r"the graph takes .*'y'.*; the contract expects"):
+        GraphPredictor(model.SerializeToString(), CONTRACT)
+
+
+def test_what_is_packed_is_known_of_a_mapped_graph_too(scores: bytes, tmp_path: Path) -> None:
+    mapped = store_mapped(compile_predictor(scores, NoCalibration(), CONTRACT), tmp_path)
+
+    assert GraphPredictor(mapped, CONTRACT).packed == ("x", "unused")
 
 
 def test_a_graph_in_a_file_is_loaded_from_there(scores: bytes, tmp_path: Path) -> None:

@@ -116,6 +116,52 @@ def test_nodes_that_no_output_comes_from_are_left_out() -> None:
     assert operators == ["Neg", "Concat", "Identity"]
 
 
+def test_columns_of_numbers_are_packed_into_one_input() -> None:
+    def made() -> Graph:
+        graph = Graph("packed")
+        a, b, c = (graph.input(name) for name in ("a", "b", "c"))
+        text, _ = graph.input("text", kind="text"), graph.input("d")
+        looked_up = graph.lookup(text, ["x"], [10.0], default=20.0)
+        matrix = graph.beside([c, looked_up, b, a])
+        difference = graph.add("Sub", a, c)
+        graph.output(graph.beside([matrix, difference, graph.beside([c, b])]), "y", width=7)
+        return graph
+
+    columns = {"a": [1.0, 2.0], "b": [3.0, np.nan], "c": [5.0, 6.0], "d": [7.0, 8.0]}
+    packed = made()
+    order = packed.pack(("a", "b", "c", "d"), "numbers")
+    session = onnxruntime.InferenceSession(packed.to_bytes(), providers=["CPUExecutionProvider"])
+    feeds = {"numbers": np.array([columns[name] for name in order]).T, "text": np.array([["x"], ["y"]], dtype=object)}
+
+    assert order == ("c", "b", "a", "d")
+    assert packed.inputs == ("text", "numbers")
+    np.testing.assert_array_equal(session.run(None, feeds)[0], run(made(), text=["x", "y"], **columns))
+
+
+def test_columns_that_all_lie_side_by_side_are_taken_as_they_come() -> None:
+    graph = Graph("packed")
+    names = ("a", "b", "c")
+    a, b, c = (graph.input(name) for name in names)
+    graph.output(graph.add("Neg", graph.beside([c, a, b])), "y", width=3)
+
+    order = graph.pack(names, "numbers")
+
+    nodes = onnx.load_model_from_string(graph.to_bytes()).graph.node
+    assert order == ("c", "a", "b")
+    assert [node.op_type for node in nodes] == ["Concat", "Neg", "Identity"]
+    assert list(nodes[0].input) == ["numbers"]
+
+
+def test_facts_are_written_beside_those_of_before() -> None:
+    graph = doubled()
+    graph.describe({"a": "1", "b": "2"})
+    graph.describe({"b": "3"})
+
+    facts = onnx.load_model_from_string(graph.to_bytes()).metadata_props
+
+    assert {fact.key: fact.value for fact in facts} == {"a": "1", "b": "3"}
+
+
 def test_a_stored_graph_is_extended_from_its_output() -> None:
     graph = Graph.from_bytes(doubled().to_bytes())
     tensor = graph.reopen("y")
