@@ -207,11 +207,13 @@ class WindowFiller:
         filled = [row[: self._width] for row in rows]
         for places in self._streams:
             at = places.asked
-            asked = [(number, moment) for number, row in enumerate(rows) if isinstance(moment := row[at], datetime)]
-            for number, moment in asked:
-                filled[number] = self._filled(filled[number], rows[number], moment, places, number)
-            if len(asked) < len(rows):
-                self._count(places, "no_time", by=len(rows) - len(asked))
+            without = [row[at] for row in rows].count(None)
+            if without < len(rows):
+                for number, row in enumerate(rows):
+                    if isinstance(moment := row[at], datetime):
+                        filled[number] = self._filled(filled[number], row, moment, places, number)
+            if without:
+                self._count(places, "no_time", by=without)
         return filled
 
     def _filled(self, values: Row, row: Row, moment: datetime, places: _StreamPlaces, number: int) -> Row:
