@@ -86,8 +86,17 @@ def ask(port: int, request: bytes) -> tuple[bytes, bytes]:
             return buffer.partition(b"\r\n")[0], _body(buffer)
 
 
-def drive(port: int, exchanges: Sequence[Exchange], *, connections: int, seconds: float) -> Load:
-    """Keep ``connections`` busy for ``seconds``."""
+def drive(
+    port: int, exchanges: Sequence[Exchange], *, connections: int, seconds: float, stays_awake: bool = False
+) -> Load:
+    """Keep ``connections`` busy for ``seconds``.
+
+    Parameters
+    ----------
+    stays_awake
+        Look for answers without sleeping. A sleeping client has to be woken for an answer, by the server's core and for
+        as long as a fast server takes to make one. For a client with a core of its own.
+    """
     load = Load()
     poll = select.epoll()
     by_number: dict[int, _Connection] = {}
@@ -104,7 +113,7 @@ def drive(port: int, exchanges: Sequence[Exchange], *, connections: int, seconds
         connection.socket.sendall(exchanges[connection.index].request)
     open_requests = connections
     while open_requests:
-        for number, _ in poll.poll(60):
+        for number, _ in poll.poll(0 if stays_awake else None):
             connection = by_number[number]
             try:
                 received = connection.socket.recv(1 << 20)

@@ -5,9 +5,9 @@
     python benchmarks/serving/run.py --home .aforo            # after `make demo`
     python benchmarks/serving/run.py --home .aforo --only aforo bare --seconds 2 --rounds 3
 
-One core for the server, another for the client. Rounds are interleaved: every server is measured once in each round, so
-that a change of the machine's mood meets all of them. Each answer's bytes are compared with a reference whose
-probabilities were checked. Prints a table; writes results.json, table.md and rates.png.
+One core for the server, another for the client, which looks for answers without sleeping. Rounds are interleaved: every
+server is measured once in each round, so that a change of the machine's mood meets all of them. Each answer's bytes are
+compared with a reference whose probabilities were checked. Prints a table; writes results.json, table.md and rates.png.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="of our service")
     parser.add_argument("--server-core", type=int, nargs="*", default=[0])
     parser.add_argument("--client-core", type=int, default=1)
+    parser.add_argument("--sleeping-client", action="store_true", help="as it is in any case where cores are shared")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
     os.sched_setaffinity(0, {arguments.client_core})
@@ -71,10 +73,11 @@ def measure(chosen: list[Contender], subject: Subject, arguments: argparse.Names
     measured: dict[str, list[dict[str, Any]]] = {contender.name: [] for contender in chosen}
     failed: dict[str, str] = {}
     exchanges: dict[tuple[str, int], list[Exchange]] = {}
+    awake = not arguments.sleeping_client and arguments.client_core not in arguments.server_core
     for number in range(arguments.rounds):
         for contender in chosen:
             try:
-                measured[contender.name].append(measure_once(contender, subject, arguments.seconds, exchanges))
+                measured[contender.name].append(measure_once(contender, subject, arguments.seconds, exchanges, awake))
                 outcome = "measured"
             except (RuntimeError, OSError) as error:
                 if contender.name not in OTHERS:
@@ -86,6 +89,7 @@ def measure(chosen: list[Contender], subject: Subject, arguments: argparse.Names
             "cores": os.cpu_count(),
             "server_cores": arguments.server_core,
             "workers": arguments.workers,
+            "sleeping_client": not awake,
             "load_average": os.getloadavg(),
         },
         "rounds": arguments.rounds,
@@ -96,7 +100,11 @@ def measure(chosen: list[Contender], subject: Subject, arguments: argparse.Names
 
 
 def measure_once(
-    contender: Contender, subject: Subject, seconds: float, exchanges: dict[tuple[str, int], list[Exchange]]
+    contender: Contender,
+    subject: Subject,
+    seconds: float,
+    exchanges: dict[tuple[str, int], list[Exchange]],
+    stays_awake: bool,
 ) -> dict[str, Any]:
     """Start a server, and measure it in each case.
 
@@ -112,8 +120,9 @@ def measure_once(
             key = (contender.name, rows)
             if key not in exchanges:
                 exchanges[key] = prepare(contender, server.port, subject.rows, rows)
-            drive(server.port, exchanges[key], connections=connections, seconds=0.5)
-            load = drive(server.port, exchanges[key], connections=connections, seconds=seconds)
+            keep_busy = partial(drive, server.port, exchanges[key], connections=connections, stays_awake=stays_awake)
+            keep_busy(seconds=0.5)
+            load = keep_busy(seconds=seconds)
             judge(contender, load, exchanges[key], rows)
             figures["cases"][f"{rows} x {connections}"] = {
                 "requests_per_s": load.requests_per_s,
