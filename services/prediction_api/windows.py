@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import NamedTuple
 
 from aforo.contracts.prediction import PredictionContract
@@ -187,7 +188,7 @@ class WindowFiller:
     """Turns rows as requested into rows as the model takes them."""
 
     def __init__(self, contract: PredictionContract, held: Sequence[StreamPanes], metrics: Metrics) -> None:
-        self._width = len(contract.inputs)
+        self._inputs = itemgetter(slice(len(contract.inputs)))
         self._metrics = metrics
         self._streams = [_StreamPlaces(contract, panes) for panes in held]
 
@@ -204,7 +205,7 @@ class WindowFiller:
         Problem
             ``invalid_rows``: a row gives the time, and not the key.
         """
-        filled = [row[: self._width] for row in rows]
+        filled: list[Row] = list(map(self._inputs, rows))
         for places in self._streams:
             at = places.asked
             without = [row[at] for row in rows].count(None)
