@@ -18,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
 from prediction_api.answers import Prediction
+from prediction_api.api_keys import KnownCaller
 from prediction_api.batching import Batcher
 from prediction_api.http_protocol import GuardedProtocol
 from prediction_api.predicting import ADMITTED, LONG_BODY_BYTES, HttpResponse, Predicting, PredictionRequest
@@ -47,6 +48,7 @@ class FastLaneProtocol(GuardedProtocol):
         """The request in the fast lane whose body arrives."""
         self._answering: PredictionRequest | None = None
         """The one before it, until it is answered."""
+        self._known = KnownCaller()
         self._body: list[bytes] = []
         self._batcher: Batcher | None = None
         self._keeps_alive = True
@@ -130,6 +132,7 @@ class FastLaneProtocol(GuardedProtocol):
             return None
         request = PredictionRequest(target, headers)
         request.served = served
+        request.known = self._known
         return request
 
     def _predict(self, request: PredictionRequest) -> None:

@@ -25,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
 from prediction_api.answers import Prediction
-from prediction_api.api_keys import ApiKeys
+from prediction_api.api_keys import ApiKeys, KnownCaller
 from prediction_api.bodies import ClientGoneError, Receive, decompress, gzip, read_body, refuse_other_media
 from prediction_api.busy_polling import BusyPolling
 from prediction_api.challenging import Challenging, RunningTrial
@@ -78,7 +78,7 @@ class Target(NamedTuple):
 class PredictionRequest:
     """One request on its way."""
 
-    __slots__ = ("caller", "champion", "headers", "id", "served", "started", "target", "trial")
+    __slots__ = ("caller", "champion", "headers", "id", "known", "served", "started", "target", "trial")
 
     def __init__(self, target: Target, headers: Mapping[bytes, bytes]) -> None:
         self.started = time.perf_counter()
@@ -86,6 +86,7 @@ class PredictionRequest:
         self.headers = headers
         self.id = request_id_of(headers)
         self.caller = ""
+        self.known: KnownCaller | None = None
         self.served: ServedVersion | None = None
         self.champion: ServedVersion | None = None
         """Who answers if the challenger, which ``served`` then is, fails."""
@@ -223,7 +224,7 @@ class Predicting:
         Problem
             It may not be answered.
         """
-        request.caller = self._keys.admit(request.headers, "predict")
+        request.caller = self._keys.admit(request.headers, "predict", request.known)
         refuse_other_media(request.headers)
 
     def route(self, request: PredictionRequest, served: ServedVersion) -> ServedVersion:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aforo.errors import SettingsError
-from prediction_api.api_keys import ApiKeys, ApiKeysFile, new_key
+from prediction_api.api_keys import ApiKeys, ApiKeysFile, KnownCaller, new_key
 from prediction_api.problems import Problem
 
 
@@ -101,6 +101,53 @@ def test_a_slow_rate_still_lets_the_first_request_through(tmp_path):
     with pytest.raises(Problem) as refusal:
         keys.admit(bearer(key), "predict")
     assert 9 <= int(refusal.value.headers["Retry-After"]) <= 11
+
+
+def test_a_known_caller_is_not_looked_up_again_and_nobody_else_is_taken_for_them(tmp_path, monkeypatch):
+    first, second = new_key("first"), new_key("second", ("feedback",))
+    keys = ApiKeys(write(tmp_path / "keys.json", first, second))
+    known = KnownCaller()
+    looked_up = []
+    monkeypatch.setattr(ApiKeys, "_find", lambda own, key, find=ApiKeys._find: looked_up.append(key) or find(own, key))
+
+    for headers in (bearer(first), bearer(first), {b"x-api-key": first.key.encode()}):
+        assert keys.admit(headers, "predict", known) == "first"
+    assert looked_up == [first.key.encode()]
+    for headers, code in (
+        (bearer(second), "forbidden"),
+        ({b"authorization": b"Bearer " + first.key.encode()[:-1]}, "unauthenticated"),
+        ({}, "unauthenticated"),
+    ):
+        with pytest.raises(Problem) as refusal:
+            keys.admit(headers, "predict", known)
+        assert refusal.value.code == code
+    assert keys.admit(bearer(first), "predict", known) == "first"
+
+
+def test_a_known_caller_is_slowed_to_its_rate(tmp_path):
+    key = new_key("slow", requests_per_s=0.1)
+    keys = ApiKeys(write(tmp_path / "keys.json", key))
+    known = KnownCaller()
+
+    assert keys.admit(bearer(key), "predict", known) == "slow"
+    with pytest.raises(Problem) as refusal:
+        keys.admit(bearer(key), "predict", known)
+    assert refusal.value.code == "rate_limited"
+
+
+def test_a_known_caller_whose_key_is_taken_away_is_refused(tmp_path):
+    first, second = new_key("first"), new_key("second")
+    path = write(tmp_path / "keys.json", first, second)
+    keys = ApiKeys(path)
+    known = KnownCaller()
+    assert keys.admit(bearer(first), "predict", known) == "first"
+
+    write(path, second)
+    assert keys.reload()
+
+    with pytest.raises(Problem) as refusal:
+        keys.admit(bearer(first), "predict", known)
+    assert refusal.value.code == "unauthenticated"
 
 
 def test_without_a_file_everybody_is_admitted():
