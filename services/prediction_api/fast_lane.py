@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from prediction_api.answers import Prediction
@@ -57,7 +57,9 @@ class FastLaneProtocol(GuardedProtocol):
         if self._batcher is not None:
             self._batcher.flush()
             self.predicting.outbox.flush()  # a pipelined request: the one before it is answered first
-        super().on_message_begin()
+        # All that uvicorn does here but for the scope, which only the usual road needs.
+        self.url, self.headers, self.expect_100_continue = b"", [], False
+        self._begin()
 
     def on_headers_complete(self) -> None:
         if self._is_refused:
@@ -69,6 +71,7 @@ class FastLaneProtocol(GuardedProtocol):
             return
         if self._answering is not None and not self.pipeline:
             self.cycle = _Unanswered()  # type: ignore[assignment]
+        self._make_scope()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -135,6 +138,12 @@ class FastLaneProtocol(GuardedProtocol):
         request.known = self._known
         return request
 
+    def _make_scope(self) -> None:
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        HttpToolsProtocol.on_message_begin(self)
+        self.headers.extend(headers)  # the scope's own
+        self.url, self.expect_100_continue = url, expects
+
     def _predict(self, request: PredictionRequest) -> None:
         self.predicting.busy_polling.asked(request.started)
         self._keeps_alive = self._keeps_alive and self.parser.should_keep_alive()
@@ -162,6 +171,7 @@ class FastLaneProtocol(GuardedProtocol):
     def _hand_over(self, request: PredictionRequest, body: bytes) -> None:
         """Let the usual road answer: an explanation takes long, and there what comes after it waits its turn."""
         self._answering = None
+        self._make_scope()
         self.scope[ADMITTED] = request  # type: ignore[literal-required]
         super().on_headers_complete()
         super().on_body(body)

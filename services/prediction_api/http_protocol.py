@@ -67,6 +67,9 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._begin()
+
+    def _begin(self) -> None:
         self._header_bytes = 0
         self._begun_at = time.monotonic()
         self._has_headers = False
