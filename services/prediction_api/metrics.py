@@ -85,6 +85,15 @@ _HELP = {
 }
 
 
+class Counter:
+    """A number that only grows."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value: float = 0
+
+
 class Histogram:
     """Counts of values in fixed buckets."""
 
@@ -104,13 +113,20 @@ class Metrics:
     """What one worker has counted."""
 
     def __init__(self) -> None:
-        self.counters: dict[tuple[str, Labels], float] = {}
+        self.counters: dict[tuple[str, Labels], Counter] = {}
         self.histograms: dict[tuple[str, Labels], Histogram] = {}
         self.gauges: dict[tuple[str, Labels], float] = {}
 
     def count(self, name: str, *labels: str, by: float = 1) -> None:
+        self.counter(name, *labels).value += by
+
+    def counter(self, name: str, *labels: str) -> Counter:
+        """Return the counter, made on first use; keep it to count without a look-up."""
         key = (name, labels)
-        self.counters[key] = self.counters.get(key, 0) + by
+        found = self.counters.get(key)
+        if found is None:
+            found = self.counters[key] = Counter()
+        return found
 
     def histogram(self, name: str, *labels: str) -> Histogram:
         """Return the histogram, made on first use; keep it to observe without a look-up."""
@@ -127,7 +143,7 @@ class Metrics:
     def snapshot(self) -> dict[str, Any]:
         """Return all of it as JSON values."""
         return {
-            "counters": [[name, labels, value] for (name, labels), value in self.counters.items()],
+            "counters": [[name, labels, counter.value] for (name, labels), counter in self.counters.items()],
             "histograms": [[name, labels, h.counts, h.total] for (name, labels), h in self.histograms.items()],
             "gauges": [[name, labels, value] for (name, labels), value in self.gauges.items()],
         }
@@ -158,7 +174,8 @@ def exposition(snapshots: Iterable[Mapping[str, Any]]) -> bytes:
                 if own == name:
                     lines += _histogram_lines(name, label_names, labels, histogram)
         else:
-            values = total.counters if kind == "counter" else total.gauges
+            counted = {key: counter.value for key, counter in total.counters.items()}
+            values = counted if kind == "counter" else total.gauges
             lines += [
                 f"{name}{_labels(label_names, labels)} {_number(value)}"
                 for (own, labels), value in sorted(values.items())

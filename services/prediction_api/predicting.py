@@ -22,6 +22,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
 from prediction_api.answers import Prediction
@@ -30,7 +31,7 @@ from prediction_api.bodies import ClientGoneError, Receive, decompress, gzip, re
 from prediction_api.busy_polling import BusyPolling
 from prediction_api.challenging import Challenging, RunningTrial
 from prediction_api.explanations import Explanations
-from prediction_api.metrics import Metrics
+from prediction_api.metrics import Counter, Metrics
 from prediction_api.options import Limits
 from prediction_api.outbox import Outbox
 from prediction_api.problems import PROBLEM_JSON, Problem
@@ -99,6 +100,19 @@ class HttpResponse(NamedTuple):
     body: bytes
 
 
+class _Tally:
+    """What is counted of one kind of requests: those of one protocol, version and status."""
+
+    def __init__(self, metrics: Metrics, protocol: str, model: str, version: str, status: int) -> None:
+        self._metrics, self._version = metrics, (model, version)
+        self.requests = metrics.counter("aforo_requests_total", protocol, model, version, str(status))
+        self.seconds = metrics.histogram("aforo_request_seconds", protocol, model)
+
+    @cached_property
+    def rows(self) -> Counter:
+        return self._metrics.counter("aforo_rows_total", *self._version)
+
+
 class Predicting:
     """An ASGI application for the prediction routes alone, and the steps of one request for the fast lane.
 
@@ -137,6 +151,7 @@ class Predicting:
             "infer": InferenceProtocol(),
         }
         self._targets: dict[str, Target] = {}
+        self._tallies: dict[tuple[str, str, str, int], _Tally] = {}
         self._explanations = Explanations(limits, metrics)
         self._reader: ThreadPoolExecutor | None = None  # threads do not survive the fork
         self._long_bodies = 0
@@ -268,7 +283,7 @@ class Predicting:
         headers.append((b"content-length", b"%d" % len(body)))
         if request.trial is not None:
             request.trial.answered(request, exchange.rows, predictions)
-        self._count(request, 200, rows=len(predictions))
+        self._count(request, 200).rows.value += len(predictions)
         if request.served is not None and request.served.contract.two_phase:
             count_phases(self._metrics, request.served, predictions)
         return HttpResponse(200, headers, body)
@@ -285,18 +300,20 @@ class Predicting:
         body = request.target.protocol.problem(error, request.id)
         headers = [*problem_headers(error, request.id), (b"content-length", b"%d" % len(body))]
         self._metrics.count("aforo_refusals_total", error.code)
-        self._count(request, error.status, rows=0)
+        self._count(request, error.status)
         return HttpResponse(error.status, headers, body)
 
-    def _count(self, request: PredictionRequest, status: int, *, rows: int) -> None:
-        protocol = request.target.protocol.name
+    def _count(self, request: PredictionRequest, status: int) -> _Tally:
+        """Count an answered request; return what else is counted of its kind."""
         # A name that does not exist is the client's choice of text, and must not become a label.
         model, version = (request.served.model, request.served.version) if request.served else ("", "")
-        if rows:
-            self._metrics.count("aforo_rows_total", model, version, by=rows)
-        self._metrics.count("aforo_requests_total", protocol, model, version, str(status))
-        seconds = time.perf_counter() - request.started
-        self._metrics.histogram("aforo_request_seconds", protocol, model).observe(seconds)
+        kind = (request.target.protocol.name, model, version, status)
+        tally = self._tallies.get(kind)
+        if tally is None:
+            tally = self._tallies[kind] = _Tally(self._metrics, *kind)
+        tally.requests.value += 1
+        tally.seconds.observe(time.perf_counter() - request.started)
+        return tally
 
 
 _process = secrets.token_hex(6)
