@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from functools import partial
 from typing import Any
 
 from uvicorn.config import Config
@@ -193,7 +192,7 @@ class FastLaneProtocol(GuardedProtocol):
         except Exception as failure:
             self._write(self.predicting.refuse(request, failure))
             return
-        self.predicting.outbox.send(partial(self._answer, request, exchange, predictions))
+        self.predicting.outbox.send(self._answer, request, exchange, predictions)
 
     def _answer(self, request: PredictionRequest, exchange: Exchange, predictions: list[Prediction]) -> None:
         try:

@@ -39,6 +39,7 @@ class GuardedProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self._max_header_bytes = self.limits.max_header_bytes
         self._header_bytes = 0
         self._begun_at: float | None = time.monotonic()  # a connection that never sends is as slow as a request
         self._has_headers = False
@@ -76,15 +77,15 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         self._header_bytes += len(url)
-        if self._header_bytes > self.limits.max_header_bytes:
+        if self._header_bytes > self._max_header_bytes:
             self._refuse_headers()
         else:
             self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         # What uvicorn does here, in one call: this runs once a header.
-        self._header_bytes += len(name) + len(value) + 4
-        if self._header_bytes > self.limits.max_header_bytes:
+        self._header_bytes = so_far = self._header_bytes + len(name) + len(value) + 4
+        if so_far > self._max_header_bytes:
             self._refuse_headers()
             return
         name = name.lower()

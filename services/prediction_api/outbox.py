@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from prediction_api.recording import Recorder
 
@@ -34,12 +35,12 @@ class Outbox:
             self._is_expected = True
             asyncio.get_running_loop().call_soon(self.flush)
 
-    def send(self, answer: Callable[[], None]) -> None:
+    def send(self, answer: Callable[..., None], *arguments: object) -> None:
         """Call ``answer``, which encodes and sends, once its record is written: in the order of the calls."""
         if self._recorder is None:
-            answer()
+            answer(*arguments)
         else:
-            self._waiting.append(answer)
+            self._waiting.append(partial(answer, *arguments))
             self.expect()
 
     def flush(self) -> None:

@@ -189,8 +189,7 @@ class WindowFiller:
 
     def __init__(self, contract: PredictionContract, held: Sequence[StreamPanes], metrics: Metrics) -> None:
         self._inputs = itemgetter(slice(len(contract.inputs)))
-        self._metrics = metrics
-        self._streams = [_StreamPlaces(contract, panes) for panes in held]
+        self._streams = [_StreamPlaces(contract, panes, metrics) for panes in held]
 
     def fill(self, rows: Sequence[Row]) -> list[Row]:
         """Return the rows in the order of the contract's inputs.
@@ -214,7 +213,7 @@ class WindowFiller:
                     if isinstance(moment := row[at], datetime):
                         filled[number] = self._filled(filled[number], row, moment, places, number)
             if without:
-                self._count(places, "no_time", by=without)
+                places.no_time.value += without
         return filled
 
     def _filled(self, values: Row, row: Row, moment: datetime, places: _StreamPlaces, number: int) -> Row:
@@ -223,29 +222,34 @@ class WindowFiller:
         if None in key:
             raise _no_key(places.held.stream, key, number)
         columns = places.held.columns(key, microseconds(moment))
-        self._count(places, "unknown" if columns is None else "filled")
         if columns is None:
+            places.unknown.value += 1
             return values
+        places.filled.value += 1
         completed = list(values)
         for place, value in zip(places.columns, columns, strict=True):
             if place is not None and completed[place] is None:
                 completed[place] = value
         return tuple(completed)
 
-    def _count(self, places: _StreamPlaces, outcome: str, *, by: int = 1) -> None:
-        self._metrics.count("aforo_window_rows_total", places.held.model, places.held.stream.stream, outcome, by=by)
-
 
 class _StreamPlaces:
-    """Where in a row the time, the key and the columns of a stream are; ``None`` for a column the model leaves out."""
+    """Where in a row the time, the key and the columns of a stream are; ``None`` for a column the model leaves out.
 
-    def __init__(self, contract: PredictionContract, held: StreamPanes) -> None:
+    And the counters of what became of rows.
+    """
+
+    def __init__(self, contract: PredictionContract, held: StreamPanes, metrics: Metrics) -> None:
         names = [column.name for column in contract.request_columns]
         inputs = {column.name: place for place, column in enumerate(contract.inputs)}
         self.held = held
         self.asked = names.index(held.stream.asked_at)
         self.by = [names.index(name) for name in held.stream.by]
         self.columns = [inputs.get(name) for name in held.stream.columns]
+        self.no_time, self.unknown, self.filled = (
+            metrics.counter("aforo_window_rows_total", held.model, held.stream.stream, outcome)
+            for outcome in ("no_time", "unknown", "filled")
+        )
 
 
 def microseconds(moment: datetime) -> int:
