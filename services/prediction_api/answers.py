@@ -114,7 +114,10 @@ class Answers:
             if math.isfinite(sum(rows[0])) if len(rows) == 1 else np.isfinite(table.sum()):
                 no, yes = contract.classes
                 threshold = contract.threshold
-                return [row(probabilities(p, q), yes if q >= threshold else no, max(p, q)) for p, q in rows]
+                return [
+                    row(probabilities(p, q), yes if q >= threshold else no, p if p > q else q)  # noqa: FURB136  no call
+                    for p, q in rows
+                ]
         confidences = table.max(axis=1)
         places = chosen(table, contract)
         floor = 0.0 if contract.abstain_below is None else contract.abstain_below

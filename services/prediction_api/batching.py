@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from prediction_api.answers import Prediction
 from prediction_api.explaining import Row
@@ -174,7 +175,7 @@ class Batcher:
             self._is_scheduled = False
 
     def _score_batch(self, batch: list[_Waiting]) -> None:
-        rows = batch[0].rows if len(batch) == 1 else [row for waiting in batch for row in waiting.rows]
+        rows = batch[0].rows if len(batch) == 1 else list(chain.from_iterable([waiting.rows for waiting in batch]))
         try:
             predictions = self._score(rows)
         except Exception as error:  # every waiting request learns of it, and logs it with its own id
