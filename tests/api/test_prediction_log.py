@@ -126,6 +126,7 @@ def test_killed_workers_and_services_lose_no_answered_prediction_and_double_none
         with run_service(served, workers=2, **log_options) as service, Callers(service.url, row) as callers:
             for _ in range(3):
                 time.sleep(0.25)
+                service.wait_until(lambda _, service=service: len(workers_of(service)) == 2)  # the killed one's place
                 os.kill(workers_of(service)[kills % 2], signal.SIGKILL)
                 kills += 1
                 service.wait_until(lambda client: client.get("/health/live").status_code == 200)
