@@ -39,7 +39,7 @@ class GuardedProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._max_header_bytes = self.limits.max_header_bytes
+        self._max_header_bytes = self.limits.max_header_bytes  # asked for once a header
         self._header_bytes = 0
         self._begun_at: float | None = time.monotonic()  # a connection that never sends is as slow as a request
         self._has_headers = False

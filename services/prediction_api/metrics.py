@@ -166,6 +166,7 @@ def exposition(snapshots: Iterable[Mapping[str, Any]]) -> bytes:
         total.resume(snapshot)
         for name, labels, value in snapshot["gauges"]:
             total.gauge(name, value, *labels)
+    counted = {key: counter.value for key, counter in total.counters.items()}
     lines: list[str] = []
     for name, (kind, text, label_names) in _HELP.items():
         lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
@@ -174,7 +175,6 @@ def exposition(snapshots: Iterable[Mapping[str, Any]]) -> bytes:
                 if own == name:
                     lines += _histogram_lines(name, label_names, labels, histogram)
         else:
-            counted = {key: counter.value for key, counter in total.counters.items()}
             values = counted if kind == "counter" else total.gauges
             lines += [
                 f"{name}{_labels(label_names, labels)} {_number(value)}"

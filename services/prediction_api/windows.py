@@ -212,8 +212,7 @@ class WindowFiller:
                 for number, row in enumerate(rows):
                     if isinstance(moment := row[at], datetime):
                         filled[number] = self._filled(filled[number], row, moment, places, number)
-            if without:
-                places.no_time.value += without
+            places.no_time.value += without
         return filled
 
     def _filled(self, values: Row, row: Row, moment: datetime, places: _StreamPlaces, number: int) -> Row:

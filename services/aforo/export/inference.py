@@ -171,17 +171,18 @@ class GraphPredictor:
             One array of shape (N, 1) per input: strings as objects with "" for a missing value, all others float64
             with NaN. N may be 0. In place of the columns :attr:`packed` there may be :data:`NUMBERS`, of shape (N, k).
         """
-        if self._packed and NUMBERS not in columns:
-            columns = self.pack(columns)
+        if NUMBERS not in columns:
+            columns = side_by_side(columns, self._packed)
         return dict(zip(self._outputs, self._run(self._outputs, columns, None), strict=True))
 
-    def pack(self, columns: Columns) -> Columns:
-        """Return the columns as the graph takes them: with :data:`NUMBERS` in place of those that are packed."""
-        if not self._packed:
-            return columns
-        numbers = np.concatenate([columns[name] for name in self._packed], axis=1)
-        texts = {name: values for name, values in columns.items() if name not in self._packed}
-        return {**texts, NUMBERS: numbers}
+
+def side_by_side(columns: Columns, packed: Sequence[str]) -> Columns:
+    """Return the columns with :data:`NUMBERS` in place of those that are packed."""
+    if not packed:
+        return columns
+    numbers = np.concatenate([columns[name] for name in packed], axis=1)
+    texts = {name: values for name, values in columns.items() if name not in packed}
+    return {**texts, NUMBERS: numbers}
 
 
 def columns_of(

@@ -15,7 +15,15 @@ from aforo.contracts.prediction import PredictionContract
 from aforo.contracts.table import ColumnContract, Role
 from aforo.errors import DataError, ExportError
 from aforo.export.compile import SCORES, compile_predictor, compile_scores
-from aforo.export.inference import NUMBERS, PACKED, GraphPredictor, columns_of, open_session, store_mapped
+from aforo.export.inference import (
+    NUMBERS,
+    PACKED,
+    GraphPredictor,
+    columns_of,
+    open_session,
+    side_by_side,
+    store_mapped,
+)
 from aforo.export.parity import largest_difference, refuse_difference
 from aforo.export.tables import columns_from
 from aforo.features import NumericSpec, OneHotSpec
@@ -86,7 +94,7 @@ def test_rows_as_json_and_rows_in_a_table_give_the_same_bits(candidate: FittedCa
 def test_a_predictor_takes_its_numbers_side_by_side_or_by_name(scores: bytes) -> None:
     served = GraphPredictor(compile_predictor(scores, NoCalibration(), CONTRACT), CONTRACT)
     columns = columns_from(ROWS, CONTRACT)
-    packed = served.pack(columns)
+    packed = side_by_side(columns, served.packed)
 
     assert served.packed == ("x", "unused")
     assert set(packed) == {"city", NUMBERS}
@@ -103,7 +111,7 @@ def test_a_graph_that_takes_each_number_by_itself_is_served_as_well(scores: byte
     columns = columns_from(ROWS, CONTRACT)
 
     assert served.packed == ()
-    assert served.pack(columns) is columns
+    assert side_by_side(columns, served.packed) is columns
     assert served.run(columns)["probabilities"].tobytes() == packed.run(columns)["probabilities"].tobytes()
 
 
