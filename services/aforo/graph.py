@@ -29,6 +29,11 @@ ML = "ai.onnx.ml"
 
 # float64 numbers that the widest instructions of a processor compute at once.
 _LARGEST_PACKET = 8
+# Rows that are added to fill the last packet.
+_REST = _LARGEST_PACKET - 1
+
+# What computes each number by itself, from those at the same place in others; none of them has attributes.
+_BY_NUMBER = frozenset({"Add", "Clip", "Div", "Exp", "Log", "Mul", "Sigmoid", "Sub"})
 
 TensorKind = Literal["number", "text", "index", "truth", "byte"]
 _ELEMENT_TYPES: dict[TensorKind, int] = {
@@ -65,6 +70,8 @@ class Graph:
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._beside: dict[str, list[str]] = {}
         """What lies side by side in a tensor."""
+        self._filled: dict[str, str] = {}
+        """Tensors to the same with rows added."""
 
     @classmethod
     def from_bytes(cls, model: bytes) -> Graph:
@@ -192,17 +199,39 @@ class Graph:
 
         ONNX Runtime computes ``Exp`` and the like in packets, and the few numbers that fill no packet with other code
         that may differ in the last bit: a row's answer would depend on how many rows came with it. So rows are added
-        for that code, and cut off again.
+        for that code, and cut off again: once, where several such functions follow each other.
 
         Parameters
         ----------
         function
             Adds the nodes, one or several, to the tensor it is given, and returns theirs. They must keep the shape.
         """
-        rest = _LARGEST_PACKET - 1
-        filled = self.add("Pad", tensor, self.constant([0, 0, rest, 0], dtype=np.int64))
-        first, end = self.constant([0], dtype=np.int64), self.constant([-rest], dtype=np.int64)
-        return self.add("Slice", function(filled), first, end)
+        filled = self._fill(tensor) or self.add("Pad", tensor, self.constant([0, 0, _REST, 0], dtype=np.int64))
+        return self.add("Slice", function(filled), *self._cut)
+
+    @property
+    def _cut(self) -> tuple[str, str]:
+        """Where a slice without the added rows begins and ends."""
+        return self.constant([0], dtype=np.int64), self.constant([-_REST], dtype=np.int64)
+
+    def _fill(self, tensor: str) -> str | None:
+        """Return ``tensor`` with more rows, if they were added to all that it comes from, number by number."""
+        node = self._maker(tensor)
+        if node is None:
+            return None
+        if node.op_type == "Slice" and tuple(node.input[1:]) == self._cut:
+            return str(node.input[0])
+        if node.op_type in _BY_NUMBER and tensor not in self._filled:
+            constants = self._constants.values()
+            inputs = [name if name in constants else self._fill(name) for name in node.input]
+            known = [name for name in inputs if name is not None]
+            if len(known) == len(inputs):
+                self._filled[tensor] = self.add(node.op_type, *known)
+        return self._filled.get(tensor)
+
+    def _maker(self, tensor: str) -> onnx.NodeProto | None:
+        """Return the node whose output ``tensor`` is; ``None`` for inputs and constants."""
+        return next((node for node in self._model.graph.node if tensor in node.output), None)
 
     def row_sums(self, tensor: str) -> str:
         """Add up each row of (N, d), from left to right: (N, 1).
@@ -226,6 +255,21 @@ class Graph:
 
     def cast(self, tensor: str, kind: TensorKind) -> str:
         return self.add("Cast", tensor, to=_ELEMENT_TYPES[kind])
+
+    def both_classes(self, p: str) -> str:
+        """Turn p (N, 1), the probability of the second of two classes, into (1 - p, p), of shape (N, 2)."""
+        return self.add("Gemm", p, *self._complement)
+
+    @property
+    def _complement(self) -> tuple[str, str]:
+        return self.constant([[-1.0, 1.0]]), self.constant([1.0, 0.0])
+
+    def second_class(self, probabilities: str) -> str:
+        """Return p (N, 1) of (1 - p, p)."""
+        node = self._maker(probabilities)
+        if node is not None and node.op_type == "Gemm" and tuple(node.input[1:]) == self._complement:
+            return str(node.input[0])
+        return self.columns(probabilities, [1])
 
     def columns(self, tensor: str, indices: Sequence[int]) -> str:
         """Select columns of a matrix (N, d)."""

@@ -92,16 +92,63 @@ def test_a_function_gives_a_row_the_same_bits_alone_and_among_others(width: int)
     np.testing.assert_allclose(together, rows / (1 + rows), rtol=0, atol=4e-16)
 
 
+def operators_of(graph: Graph) -> list[str]:
+    return [node.op_type for node in onnx.load_model_from_string(graph.to_bytes()).graph.node]
+
+
+def test_rows_are_added_once_for_functions_that_follow_each_other() -> None:
+    graph = Graph("mapped")
+    sigmoid = graph.mapped(graph.input("x"), lambda x: graph.add("Sigmoid", x))
+    graph.output(sigmoid, "p", width=1)
+    graph = Graph.from_bytes(graph.to_bytes())  # as a calibrator extends the graph of a model
+    p = graph.add("Clip", graph.reopen("p"), graph.constant(1e-9), graph.constant(1 - 1e-9))
+    odds = graph.add("Div", p, graph.add("Sub", graph.constant(1.0), p))
+    graph.output(graph.mapped(odds, lambda x: graph.add("Log", x)), "y", width=1)
+    x = np.random.default_rng(0).normal(size=131)
+
+    together = run(graph, x=x)
+
+    assert operators_of(graph) == ["Pad", "Sigmoid", "Clip", "Sub", "Div", "Log", "Slice", "Identity"]
+    np.testing.assert_allclose(together[:, 0], x, atol=1e-14)
+    for size in (0, 1, 2, 7, 8, 9, 40):
+        assert run(graph, x=x[:size]).tobytes() == together[:size].tobytes()
+
+
+def test_rows_are_added_anew_where_they_do_not_come_from_all_sides() -> None:
+    graph = Graph("mapped")
+    x = graph.input("x")
+    grown = graph.add("Mul", graph.mapped(x, lambda x: graph.add("Exp", x)), graph.input("z"))
+    graph.output(graph.mapped(grown, lambda x: graph.add("Log", x)), "y", width=1)
+
+    assert operators_of(graph).count("Pad") == 2
+    np.testing.assert_allclose(run(graph, x=[1.0, 2.0], z=[1.0, np.e])[:, 0], [1, 3], rtol=1e-15)
+
+
+def test_the_second_of_two_classes_is_taken_from_before_the_first_was_made() -> None:
+    graph = Graph("classes")
+    both = graph.both_classes(graph.input("p"))
+    graph.output(graph.beside([both, graph.second_class(both)]), "y", width=3)
+
+    assert graph.second_class(both) == "p"
+    assert run(graph, p=[0.25, np.nan]).tolist()[0] == [0.75, 0.25, 0.25]
+
+
+def test_the_second_of_two_classes_is_a_column_of_anything_else() -> None:
+    graph = Graph("classes")
+    given = graph.beside([graph.input("a"), graph.input("b")])
+    graph.output(graph.second_class(given), "y", width=1)
+
+    assert run(graph, a=[0.75], b=[0.25]).tolist() == [[0.25]]
+
+
 def test_matrices_put_side_by_side_twice_are_put_so_once() -> None:
     graph = Graph("beside")
     left = graph.beside([graph.input("a"), graph.input("b")])
     doubled = graph.add("Mul", left, graph.constant(2.0))
     graph.output(graph.beside([left, doubled, graph.input("c")]), "y", width=5)
 
-    operators = [node.op_type for node in onnx.load_model_from_string(graph.to_bytes()).graph.node]
-
     assert run(graph, a=[1.0], b=[2.0], c=[3.0]).tolist() == [[1, 2, 2, 4, 3]]
-    assert operators == ["Concat", "Mul", "Concat", "Identity"]
+    assert operators_of(graph) == ["Concat", "Mul", "Concat", "Identity"]
 
 
 def test_nodes_that_no_output_comes_from_are_left_out() -> None:
@@ -110,10 +157,8 @@ def test_nodes_that_no_output_comes_from_are_left_out() -> None:
     matrix = graph.beside([graph.beside([x, graph.add("Neg", x)]), x])
     graph.output(matrix, "y", width=3)
 
-    operators = [node.op_type for node in onnx.load_model_from_string(graph.to_bytes()).graph.node]
-
     assert run(graph, x=[1.0]).tolist() == [[1, -1, 1]]
-    assert operators == ["Neg", "Concat", "Identity"]
+    assert operators_of(graph) == ["Neg", "Concat", "Identity"]
 
 
 def test_columns_of_numbers_are_packed_into_one_input() -> None:

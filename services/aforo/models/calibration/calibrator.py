@@ -82,9 +82,7 @@ class ProbabilityCalibrator(Calibrator):
 
     def add_to(self, graph: Graph, tensor: str) -> dict[str, str]:
         if self.width == 1:
-            p = self.add_map_to(graph, graph.columns(tensor, [1]))
-            both = graph.add("Gemm", p, graph.constant([[-1.0, 1.0]]), graph.constant([1.0, 0.0]))
-            return {"probabilities": both}
+            return {"probabilities": graph.both_classes(self.add_map_to(graph, graph.second_class(tensor)))}
         mapped = self.add_map_to(graph, tensor)
         total = graph.row_sums(mapped)
         somewhere = graph.add("Greater", total, graph.constant(_NOTHING))

@@ -186,13 +186,8 @@ def add_probabilities(graph: Graph, scores: str, task: Task) -> str:
     if task.is_regression:
         return scores
     if task.kind == "binary":
-        return add_both_classes(graph, graph.mapped(scores, partial(graph.add, "Sigmoid")))
+        return graph.both_classes(graph.mapped(scores, partial(graph.add, "Sigmoid")))
     last = graph.constant([1], dtype=np.int64)
     relative = graph.add("Sub", scores, graph.add("ReduceMax", scores, last, keepdims=1))
     powers = graph.mapped(relative, partial(graph.add, "Exp"))
     return graph.add("Div", powers, graph.row_sums(powers))
-
-
-def add_both_classes(graph: Graph, p: str) -> str:
-    """Turn p (N, 1) into (1 - p, p), of shape (N, 2)."""
-    return graph.add("Gemm", p, graph.constant([[-1.0, 1.0]]), graph.constant([1.0, 0.0]))
