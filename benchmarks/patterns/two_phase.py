@@ -30,7 +30,8 @@ from aforo.evaluation.evaluate import compare
 from aforo.evaluation.rules import CANDIDATE
 from aforo.evaluation.two_phase import FULL, SMALL, TwoPhases, TwoPhaseSpec, find
 from aforo.export.compile import compile_small
-from aforo.export.inference import Columns, GraphPredictor
+from aforo.export.inference import GraphPredictor
+from aforo.export.packing import Columns
 from aforo.export.tables import columns_from
 from aforo.export.two_phase import open_predictor
 from aforo.settings import Settings

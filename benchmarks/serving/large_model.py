@@ -22,7 +22,7 @@ from server_process import Server, running
 from subject import Subject
 from swaps import point, write_version
 
-from aforo.export.inference import NUMBERS
+from aforo.export.packing import NUMBERS
 from aforo.graph import Graph
 from aforo.registry.bundle import GRAPH
 from aforo.registry.signing import signing_key
@@ -74,7 +74,7 @@ def heavy(subject: Subject, megabytes: int) -> bytes:
     graph = Graph.from_bytes((subject.bundle.folder / GRAPH).read_bytes())
     probabilities = graph.reopen("probabilities")
     table = np.zeros((PARTS, megabytes * 2**20 // (8 * PARTS)))
-    distance = graph.columns(NUMBERS, [subject.bundle.predictor.packed.index("distance")])
+    distance = graph.columns(NUMBERS, [subject.bundle.predictor.packing.columns.index("distance")])
     found = graph.add("Gather", graph.constant(table), graph.cast(distance, "index"))
     nothing = graph.add("ReduceSum", found, graph.constant([2], dtype=np.int64), keepdims=0)
     graph.output(graph.add("Add", probabilities, nothing), "probabilities", width=2)

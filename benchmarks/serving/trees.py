@@ -23,7 +23,7 @@ import onnxruntime
 from subject import Subject
 
 from aforo.export import inference
-from aforo.export.inference import COMPILED_TREES, GraphPredictor, columns_of, open_session, side_by_side
+from aforo.export.inference import COMPILED_TREES, GraphPredictor, columns_of, open_session
 from aforo.graph import Graph
 from aforo.models.trees import Tree, Trees
 
@@ -50,7 +50,7 @@ def main() -> None:
         subject = Subject(arguments.home, arguments.model, Path(folder))
         graph = (subject.bundle.folder / "predictor.onnx").read_bytes()
         ours, theirs = both(lambda: GraphPredictor(graph, subject.contract))
-        served = side_by_side(columns_of(subject.rows[:ROWS], subject.contract), ours.packed)
+        served = ours.packing.side_by_side(columns_of(subject.rows[:ROWS], subject.contract))
         show(f"`{arguments.model}`, the whole graph", ours.run, theirs.run, served)
     for leaves, count in ENSEMBLES:
         ours, theirs = both(lambda leaves=leaves, count=count: open_session(ensemble(leaves, count)))

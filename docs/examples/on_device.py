@@ -20,13 +20,19 @@ def answer(session, rows):
     """Return one answer a row: its label, confidence and phase."""
     facts = session.get_modelmeta().custom_metadata_map
     classes, least, lowest = json.loads(facts["classes"]), float(facts["confidence"]), facts.get("abstain_below", 0)
+    codes = json.loads(facts["text_codes"])
+
+    def number(name, value):  # None becomes NaN
+        return codes[name]["codes"].get(value or "", codes[name]["otherwise"]) if name in codes else value
+
     columns = {}
     for column in session.get_inputs():
         if column.type == "tensor(string)":
             columns[column.name] = np.array([[row.get(column.name) or ""] for row in rows], dtype=object)
-        else:  # all numbers are in one input; None becomes NaN
+        else:  # all numbers are in one input, and codes of texts too
             names = json.loads(facts["number_columns"])
-            columns[column.name] = np.array([[row.get(name) for name in names] for row in rows], dtype=np.float64)
+            values = [[number(name, row.get(name)) for name in names] for row in rows]
+            columns[column.name] = np.array(values, dtype=np.float64)
     answers = []
     for probabilities in session.run(["probabilities"], columns)[0]:
         confidence = probabilities.max()

@@ -155,19 +155,48 @@ class Graph:
         content.input.extend(kept)
         content.input.append(helper.make_tensor_value_info(into, TensorProto.DOUBLE, ["N", len(order)]))
         del content.node[:]
+        instead: dict[str, str] = {}
         for node in nodes:
             inputs: list[str] = []
-            for is_packed, run in groupby(node.input, key=place.__contains__):
+            given = [instead.get(name, name) for name in node.input]
+            for is_packed, run in groupby(given, key=place.__contains__):
                 if not is_packed:
                     inputs += run
                 elif _is_beside(node):
                     inputs.append(columns(place[name] for name in run))
                 else:
                     inputs += [columns([place[name]]) for name in run]
-            del node.input[:]
-            node.input.extend(inputs)
+            if _is_beside(node) and len(inputs) == 1:
+                instead[node.output[0]] = inputs[0]
+                continue
+            node.input[:] = inputs
             content.node.append(node)
         return order
+
+    def take_codes(self, name: str) -> tuple[dict[str, float], float] | None:
+        """Make an input of numbers of the text ``name``, if the graph looks it up once and does nothing else with it.
+
+        Returns
+        -------
+        tuple or None
+            Which number stands for which text, and the one for any other; ``None`` if the input is what it was.
+        """
+        content = self._model.graph
+        users = [node for node in content.node if name in node.input]
+        if len(users) != 1 or users[0].op_type != "LabelEncoder":
+            return None
+        facts = {attribute.name: attribute.t for attribute in users[0].attribute}
+        texts = [text.decode() for text in facts["keys_tensor"].string_data]
+        codes = numpy_helper.to_array(facts["values_tensor"]).tolist()
+        otherwise = numpy_helper.to_array(facts["default_tensor"]).tolist()
+        looked_up = users[0].output[0]
+        content.node.remove(users[0])
+        for node in content.node:
+            node.input[:] = [name if tensor == looked_up else tensor for tensor in node.input]
+        for value in content.input:
+            if value.name == name:
+                value.type.tensor_type.elem_type = TensorProto.DOUBLE
+        return dict(zip(texts, codes, strict=True)), otherwise[0]
 
     def constant(self, value: npt.ArrayLike, *, dtype: type[np.generic] = np.float64) -> str:
         """Return the tensor of a constant; equal constants are stored once."""

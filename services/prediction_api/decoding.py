@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from aforo.contracts.explanation import ExplanationMethod
 from aforo.contracts.prediction import PredictionContract
 from aforo.contracts.table import LARGEST_EXACT_INTEGER, ColumnContract
-from aforo.export.inference import NUMBERS
+from aforo.export.packing import NUMBERS, Codes, Packing
 from prediction_api.explaining import MOMENT, Row, explain
 from prediction_api.problems import Fault, Problem, pointer
 from prediction_api.windows import WindowFiller
@@ -279,19 +279,24 @@ class ColumnFiller:
 
     Parameters
     ----------
-    packed
-        The columns of numbers that the graph takes side by side (:attr:`aforo.export.inference.GraphPredictor.packed`);
-        empty if it takes each by itself.
+    packing
+        What the graph takes side by side (:attr:`aforo.export.inference.GraphPredictor.packing`).
     """
 
-    def __init__(self, contract: PredictionContract, packed: Sequence[str] = ()) -> None:
+    def __init__(self, contract: PredictionContract, packing: Packing | None = None) -> None:
+        packing = packing or Packing()
         places = {column.name: place for place, column in enumerate(contract.inputs)}
-        texts = [column for column in contract.inputs if column.type == "string"]
+        texts = [column for column in contract.inputs if column.type == "string" and column.name not in packing.codes]
         self._text_names = [column.name for column in texts]
         self._text_places = [(places[column.name], column.nullable) for column in texts]
-        self._number_names = [name for name in packed or places if name not in self._text_names]
+        self._number_names = [name for name in packing.columns or places if name not in self._text_names]
         self._number_places = [places[name] for name in self._number_names]
-        self._is_packed = bool(packed)
+        self._coded = [
+            (number, _CodeOf(packing.codes[name]).__getitem__)
+            for number, name in enumerate(self._number_names)
+            if name in packing.codes
+        ]
+        self._is_packed = bool(packing.columns)
         self._own = threading.local()
 
     def fill(self, rows: Sequence[Row]) -> dict[str, NDArray[Any]]:
@@ -315,7 +320,10 @@ class ColumnFiller:
             [value or "" for value in columns[place]] if nullable else columns[place]
             for place, nullable in self._text_places
         ]
-        numbers = np.frombuffer(b"".join([_float64(columns[place]) for place in self._number_places]))
+        packed = [columns[place] for place in self._number_places]
+        for number, code_of in self._coded:
+            packed[number] = tuple(map(code_of, packed[number]))
+        numbers = np.frombuffer(b"".join(map(_float64, packed)))
         return self._by_name(np.array(texts, dtype=object).reshape(-1, len(rows), 1), numbers.reshape(-1, len(rows), 1))
 
     def _fill_one(self, row: Row) -> dict[str, NDArray[Any]]:
@@ -326,7 +334,10 @@ class ColumnFiller:
             numbers = np.empty((len(self._number_places), 1, 1))
             own.texts, own.numbers, own.inputs = texts[:, 0, 0], numbers[:, 0, 0], self._by_name(texts, numbers)
         own.texts[:] = [row[place] or "" for place, _ in self._text_places]
-        own.numbers[:] = [row[place] for place in self._number_places]  # numpy reads None as NaN, and True as 1
+        values = [row[place] for place in self._number_places]
+        for number, code_of in self._coded:
+            values[number] = code_of(values[number])
+        own.numbers[:] = values  # numpy reads None as NaN, and True as 1
         inputs: dict[str, NDArray[Any]] = own.inputs
         return inputs
 
@@ -338,6 +349,18 @@ class ColumnFiller:
         else:
             inputs.update(zip(self._number_names, numbers, strict=True))
         return inputs
+
+
+class _CodeOf(dict[Any, float]):
+    """The numbers of a row's texts, in which a missing one is ``None``."""
+
+    def __init__(self, codes: Codes) -> None:
+        super().__init__(codes.of)
+        self[None] = codes.of.get("", codes.otherwise)
+        self._otherwise = codes.otherwise
+
+    def __missing__(self, _: str | None) -> float:
+        return self._otherwise
 
 
 def _float64(values: Sequence[Any]) -> bytes:

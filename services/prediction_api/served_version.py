@@ -77,7 +77,7 @@ class ServedVersion:
         self.answers = Answers(self.contract, model=model, version=version)
         background = bundle.background
         self.explainer = None if background is None else Explainer(bundle.predictor.run, self.contract, background)
-        fill = ColumnFiller(self.contract, bundle.predictor.packed).fill
+        fill = ColumnFiller(self.contract, bundle.predictor.packing).fill
         run, predictions = bundle.predictor.run, self.answers.predictions
         # Made of the parts and not of this object, which the batcher would otherwise refer back to: a version that is
         # let go has to leave memory with its last request, not when the collector comes round.

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from aforo.contracts.prediction import PredictionContract
 from aforo.contracts.table import ColumnContract, Role
-from aforo.export.inference import NUMBERS
+from aforo.export.packing import NUMBERS, Codes, Packing
 from prediction_api.decoding import ColumnFiller, RowDecoder
 from prediction_api.explaining import explain
 from prediction_api.problems import Problem, pointer
@@ -248,15 +248,31 @@ def test_a_row_alone_gives_the_inputs_that_it_gives_in_a_batch(kept):
 
 
 def test_numbers_side_by_side_are_those_of_the_columns():
-    packed = ("any", "share", "flag", "count")
+    packing = Packing(("any", "share", "flag", "count"))
     table = [tuple(GOOD.values()), tuple({**GOOD, "share": None, "count": 7}.values())]
     for rows in (table, table[:1], table[1:]):
         columns = ColumnFiller(CONTRACT).fill(rows)
-        inputs = ColumnFiller(CONTRACT, packed).fill(rows)
+        inputs = ColumnFiller(CONTRACT, packing).fill(rows)
+        expected = packing.side_by_side(columns)
 
-        assert set(inputs) == set(columns) - set(packed) | {NUMBERS}
+        assert set(inputs) == set(expected) == set(columns) - set(packing.columns) | {NUMBERS}
         assert inputs[NUMBERS].flags.c_contiguous
-        np.testing.assert_array_equal(inputs[NUMBERS], np.hstack([columns[name] for name in packed]))
+        np.testing.assert_array_equal(inputs[NUMBERS], np.hstack([columns[name] for name in packing.columns]))
+        np.testing.assert_array_equal(expected[NUMBERS], inputs[NUMBERS])
+
+
+def test_texts_side_by_side_with_numbers_are_their_codes():
+    packing = Packing(("share", "text", "class"), {"text": Codes({"": 7.0, "a": 8.0}, 9.0), "class": Codes({}, 1.5)})
+    given = [("a", 0.5), (None, None), ("anything else", 0.25)]
+    table = [tuple({**GOOD, "text": text, "share": share}.values()) for text, share in given]
+    filler = ColumnFiller(CONTRACT, packing)
+
+    together = filler.fill(table)[NUMBERS]
+
+    np.testing.assert_array_equal(together, [[0.5, 8, 1.5], [np.nan, 7, 1.5], [0.25, 9, 1.5]])
+    for row, expected in zip(table, together, strict=True):
+        np.testing.assert_array_equal(filler.fill([row])[NUMBERS], expected[None])
+    np.testing.assert_array_equal(packing.side_by_side(ColumnFiller(CONTRACT).fill(table))[NUMBERS], together)
 
 
 def test_threads_fill_single_rows_into_arrays_of_their_own():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +25,33 @@ class BatchPredictor:
         options.intra_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(str(bundle / "predictor.onnx"), options)
         contract = json.loads((bundle / "bundle.json").read_text())["contract"]
-        self.texts = [column["name"] for column in contract["inputs"] if column["type"] == "string"]
-        self.numbers = json.loads(self._session.get_modelmeta().custom_metadata_map["number_columns"])
+        facts = self._session.get_modelmeta().custom_metadata_map
+        self._numbers, self._codes = json.loads(facts["number_columns"]), json.loads(facts["text_codes"])
+        names = [column["name"] for column in contract["inputs"]]
+        self._texts = [name for name in names if name not in self._numbers]
 
-    def columns_of(self, rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
-        texts = {name: np.array([[row[name]] for row in rows], dtype=object) for name in self.texts}
-        return {**texts, "_numbers": np.array([[row[name] for name in self.numbers] for row in rows], np.float64)}
+    def columns_of(self, values: dict[str, Sequence[Any]]) -> dict[str, np.ndarray]:
+        """Return what the graph takes, from the N values of each column."""
+        numbers = []
+        for name in self._numbers:
+            codes = self._codes.get(name)
+            numbers.append(
+                values[name]
+                if codes is None
+                else [codes["codes"].get(value, codes["otherwise"]) for value in values[name]]
+            )
+        texts = {name: np.array(values[name], dtype=object).reshape(-1, 1) for name in self._texts}
+        return {**texts, "_numbers": np.ascontiguousarray(np.array(numbers, np.float64).T)}
 
     def probabilities(self, columns: dict[str, np.ndarray]) -> np.ndarray:
-        """Return an array of shape (N, 2) from one of shape (N, 1) for each text and one of (N, k) for all numbers."""
+        """Return an array of shape (N, 2)."""
         return self._session.run(["probabilities"], columns)[0]
 
     def predict(self, requests: list[list[dict[str, Any]]]) -> list[list[dict[str, float]]]:
         """Return one list of ``{"no": ..., "yes": ...}`` a request."""
         rows = [row for request in requests for row in request]
-        found = [{"no": no, "yes": yes} for no, yes in self.probabilities(self.columns_of(rows)).tolist()]
+        columns = self.columns_of({name: [row[name] for row in rows] for name in (*self._numbers, *self._texts)})
+        found = [{"no": no, "yes": yes} for no, yes in self.probabilities(columns).tolist()]
         answers, start = [], 0
         for request in requests:
             answers.append(found[start : start + len(request)])

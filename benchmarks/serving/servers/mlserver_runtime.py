@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 from graph import BatchPredictor
 from mlserver import MLModel
 from mlserver.types import InferenceRequest, InferenceResponse, ResponseOutput
@@ -19,15 +18,12 @@ class FlightDelay(MLModel):
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        given = {
-            tensor.name: tensor.data.root if hasattr(tensor.data, "root") else tensor.data for tensor in payload.inputs
-        }
-        columns = {}
-        for name in self.predictor.texts:
-            decoded = [value.decode() if isinstance(value, bytes) else value for value in given[name]]
-            columns[name] = np.array(decoded, dtype=object).reshape(-1, 1)
-        numbers = np.array([given[name] for name in self.predictor.numbers], dtype=np.float64)
-        columns["_numbers"] = np.ascontiguousarray(numbers.T)
-        yes = self.predictor.probabilities(columns)[:, 1]
+        given = {}
+        for tensor in payload.inputs:
+            values = tensor.data.root if hasattr(tensor.data, "root") else tensor.data
+            if tensor.datatype == "BYTES":
+                values = [value.decode() if isinstance(value, bytes) else value for value in values]
+            given[tensor.name] = values
+        yes = self.predictor.probabilities(self.predictor.columns_of(given))[:, 1]
         output = ResponseOutput(name="yes", shape=[len(yes), 1], datatype="FP64", data=yes.tolist())
         return InferenceResponse(model_name=self.name, outputs=[output])

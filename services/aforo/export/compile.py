@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from aforo.contracts.prediction import PredictionContract
 from aforo.contracts.table import ColumnContract
 from aforo.errors import AforoError, ExportError
-from aforo.export.inference import NUMBERS, PACKED, open_session, output_widths
+from aforo.export.inference import open_session, output_widths
+from aforo.export.packing import NUMBERS, Codes, Packing
 from aforo.graph import Graph
 from aforo.models.calibration import Calibrator
 from aforo.models.training import FittedCandidate
@@ -58,7 +59,8 @@ def compile_scores(candidate: FittedCandidate, inputs: Sequence[ColumnContract])
 def compile_predictor(scores_graph: bytes, calibrator: Calibrator, contract: PredictionContract) -> bytes:
     """Return the graph from raw columns to the outputs of the prediction contract.
 
-    It takes all columns of numbers in one input, and says in its metadata which is where.
+    It takes all columns of numbers in one input, and texts as their codes there if it would look them up and do nothing
+    else with them; its metadata say which is where (:mod:`aforo.export.packing`).
 
     Parameters
     ----------
@@ -86,16 +88,18 @@ def compile_predictor(scores_graph: bytes, calibrator: Calibrator, contract: Pre
         )
     for name, width in widths.items():
         graph.output(tensors[name], name, width=width)
-    numbers = [column.name for column in contract.inputs if column.type != "string"]
+    codes = {column.name: graph.take_codes(column.name) for column in contract.inputs if column.type == "string"}
+    known = {name: Codes(*found) for name, found in codes.items() if found is not None}
+    numbers = [name for name in names if name not in codes or name in known]
     if numbers:
-        graph.describe({PACKED: json.dumps(graph.pack(numbers, NUMBERS))})
+        graph.describe(Packing(graph.pack(numbers, NUMBERS), known).facts())
     return _runnable(graph, f"calibration {calibrator.method!r}")
 
 
 def compile_small(predictor: bytes, contract: PredictionContract) -> bytes:
     """Return the small graph of two phases as a file that needs no other: it says in itself what its answers mean.
 
-    Its metadata are those of ONNX: ``number_columns`` (JSON, in the order in which it takes them), ``use_case``,
+    Its metadata are those of ONNX: ``number_columns`` and ``text_codes`` (:mod:`aforo.export.packing`), ``use_case``,
     ``classes`` (JSON, in the order of the probabilities), ``threshold`` of a binary task, ``confidence``, from which
     its answer stands, and ``abstain_below`` where the contract has it.
 

@@ -20,7 +20,8 @@ from aforo.contracts.explanation import Background, Explanation, ExplanationMeth
 from aforo.contracts.prediction import PredictionContract, Scalar
 from aforo.errors import ExplanationTooSlow
 from aforo.export.attribution import Floats, Masks, by_replacement, exact_shapley, sampled_shapley
-from aforo.export.inference import Columns, columns_of
+from aforo.export.inference import columns_of
+from aforo.export.packing import Columns
 
 Run = Callable[[Columns], Mapping[str, Floats]]
 

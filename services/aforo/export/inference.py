@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +14,7 @@ import onnxruntime
 from aforo.contracts.prediction import PredictionContract, Scalar
 from aforo.contracts.table import ColumnContract
 from aforo.errors import DataError, ExportError
-
-Columns = Mapping[str, npt.NDArray[np.object_] | npt.NDArray[np.float64]]
-
-NUMBERS = "_numbers"
-"""The input that holds several columns of numbers side by side; no column can be called so."""
-PACKED = "number_columns"
-"""Which columns it holds, in a graph's metadata: their names in a JSON array."""
+from aforo.export.packing import NUMBERS, Columns, Packing
 
 logger = logging.getLogger(__name__)
 
@@ -147,9 +140,8 @@ class GraphPredictor:
 
     Attributes
     ----------
-    packed
-        The columns that :meth:`run` takes side by side, in this order, if they are given as :data:`NUMBERS`; empty if
-        it takes each by itself.
+    packing
+        What :meth:`run` takes side by side, if it is given so.
     """
 
     def __init__(self, graph: bytes | Path | MappedGraph, contract: PredictionContract, *, threads: int = 1) -> None:
@@ -157,7 +149,7 @@ class GraphPredictor:
         self.is_mapped = isinstance(graph, MappedGraph)
         self._session = open_session(graph, threads=threads)
         self._outputs = list(output_widths(contract))
-        self._packed = self.packed = _check(self._session, contract)
+        self._packing = self.packing = _check(self._session, contract)
         # Without what InferenceSession.run checks before each call, which costs as much as a fifth of a single row's
         # prediction; the runtime itself refuses inputs that are missing or of another type.
         self._run = self._session._sess.run
@@ -169,20 +161,11 @@ class GraphPredictor:
         ----------
         columns
             One array of shape (N, 1) per input: strings as objects with "" for a missing value, all others float64
-            with NaN. N may be 0. In place of the columns :attr:`packed` there may be :data:`NUMBERS`, of shape (N, k).
+            with NaN. N may be 0. In place of those of :attr:`packing` there may be what it makes of them.
         """
         if NUMBERS not in columns:
-            columns = side_by_side(columns, self._packed)
+            columns = self._packing.side_by_side(columns)
         return dict(zip(self._outputs, self._run(self._outputs, columns, None), strict=True))
-
-
-def side_by_side(columns: Columns, packed: Sequence[str]) -> Columns:
-    """Return the columns with :data:`NUMBERS` in place of those that are packed."""
-    if not packed:
-        return columns
-    numbers = np.concatenate([columns[name] for name in packed], axis=1)
-    texts = {name: values for name, values in columns.items() if name not in packed}
-    return {**texts, NUMBERS: numbers}
 
 
 def columns_of(
@@ -221,12 +204,12 @@ def _column(
     return array
 
 
-def _check(session: onnxruntime.InferenceSession, contract: PredictionContract) -> tuple[str, ...]:
-    """Return the columns that the graph takes side by side."""
+def _check(session: onnxruntime.InferenceSession, contract: PredictionContract) -> Packing:
+    """Return what the graph takes side by side."""
     found = {value.name: value.type for value in session.get_inputs()}
-    packed = _packed(session) if NUMBERS in found else ()
-    if packed:
-        found |= dict.fromkeys(packed, found.pop(NUMBERS))
+    packing = _packing(session) if NUMBERS in found else Packing()
+    if packing.columns:
+        found |= dict.fromkeys(packing.columns, found.pop(NUMBERS)) | dict.fromkeys(packing.codes, "tensor(string)")
     expected = {
         column.name: "tensor(string)" if column.type == "string" else "tensor(double)" for column in contract.inputs
     }
@@ -236,19 +219,15 @@ def _check(session: onnxruntime.InferenceSession, contract: PredictionContract) 
     promised = {name: ("tensor(double)", width) for name, width in output_widths(contract).items()}
     if outputs != promised:
         raise ExportError(f"the graph gives {outputs}; the contract expects {promised}")
-    return packed
+    return packing
 
 
-def _packed(session: onnxruntime.InferenceSession) -> tuple[str, ...]:
-    told = session.get_modelmeta().custom_metadata_map.get(PACKED, "")
-    try:
-        packed = tuple(str(name) for name in json.loads(told))
-    except (TypeError, ValueError) as error:
-        raise ExportError(f"the graph's metadata {PACKED!r} is {told!r}; expected names in a JSON array") from error
+def _packing(session: onnxruntime.InferenceSession) -> Packing:
+    packing = Packing.from_facts(session.get_modelmeta().custom_metadata_map)
     others = [value for value in session.get_inputs() if value.type != "tensor(string)"]
-    if len(others) != 1 or others[0].shape[1] != len(packed):
+    if len(others) != 1 or others[0].shape[1] != len(packing.columns):
         raise ExportError(
-            f"the graph's metadata {PACKED!r} names {len(packed)} columns; expected all that are numbers, which it "
-            f"takes as {', '.join(f'{value.name} {value.shape}' for value in others)}"
+            f"the graph's metadata name {len(packing.columns)} columns of numbers and of codes; expected all that it "
+            f"takes, which are {', '.join(f'{value.name} {value.shape}' for value in others)}"
         )
-    return packed
+    return packing

@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from aforo.contracts.prediction import PHASES, PredictionContract
 from aforo.errors import ExportError
-from aforo.export.inference import Columns, GraphPredictor, MappedGraph
+from aforo.export.inference import GraphPredictor, MappedGraph
+from aforo.export.packing import Columns, Packing
 
 _SMALL, _FULL = (float(place) for place in range(len(PHASES)))
 
@@ -76,7 +77,7 @@ class TwoPhasePredictor(GraphPredictor):
         of_each = contract.model_copy(update={"two_phase": None})
         super().__init__(graph, of_each, threads=threads)
         self.contract = contract
-        self.packed = ()  # the two may take them in another order
+        self.packing = Packing()  # that of the two may differ
         try:
             self._small = GraphPredictor(small, of_each, threads=threads)
         except ExportError as error:

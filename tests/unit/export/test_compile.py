@@ -15,15 +15,8 @@ from aforo.contracts.prediction import PredictionContract
 from aforo.contracts.table import ColumnContract, Role
 from aforo.errors import DataError, ExportError
 from aforo.export.compile import SCORES, compile_predictor, compile_scores
-from aforo.export.inference import (
-    NUMBERS,
-    PACKED,
-    GraphPredictor,
-    columns_of,
-    open_session,
-    side_by_side,
-    store_mapped,
-)
+from aforo.export.inference import GraphPredictor, columns_of, open_session, store_mapped
+from aforo.export.packing import CODES, NUMBERS, PACKED, Codes, Packing
 from aforo.export.parity import largest_difference, refuse_difference
 from aforo.export.tables import columns_from
 from aforo.features import NumericSpec, OneHotSpec
@@ -94,11 +87,13 @@ def test_rows_as_json_and_rows_in_a_table_give_the_same_bits(candidate: FittedCa
 def test_a_predictor_takes_its_numbers_side_by_side_or_by_name(scores: bytes) -> None:
     served = GraphPredictor(compile_predictor(scores, NoCalibration(), CONTRACT), CONTRACT)
     columns = columns_from(ROWS, CONTRACT)
-    packed = side_by_side(columns, served.packed)
+    packed = served.packing.side_by_side(columns)
 
-    assert served.packed == ("x", "unused")
-    assert set(packed) == {"city", NUMBERS}
-    np.testing.assert_array_equal(packed[NUMBERS], np.hstack([columns["x"], columns["unused"]]))
+    assert served.packing.columns == ("x", "city", "unused")
+    assert set(packed) == {NUMBERS}
+    np.testing.assert_array_equal(packed[NUMBERS][:, [0, 2]], np.hstack([columns["x"], columns["unused"]]))
+    assert served.packing.codes == {"city": Codes({"": 0.0, "Lima": 1.0, "Oslo": 2.0}, -1.0)}
+    assert packed[NUMBERS][:, 1].tolist() == [1, 2, 0, 1, 2, 2]
     assert served.run(packed)["probabilities"].tobytes() == served.run(columns)["probabilities"].tobytes()
 
 
@@ -110,23 +105,32 @@ def test_a_graph_that_takes_each_number_by_itself_is_served_as_well(scores: byte
     packed = GraphPredictor(compile_predictor(scores, NoCalibration(), CONTRACT), CONTRACT)
     columns = columns_from(ROWS, CONTRACT)
 
-    assert served.packed == ()
-    assert side_by_side(columns, served.packed) is columns
+    assert served.packing == Packing()
+    assert served.packing.side_by_side(columns) is columns
     assert served.run(columns)["probabilities"].tobytes() == packed.run(columns)["probabilities"].tobytes()
 
 
-@pytest.mark.parametrize("told", [None, "x, unused", "7", '["x"]', '["x", "unused", "y"]'])
+@pytest.mark.parametrize("told", [None, "x, unused", "7", '["x"]', '["x", "city"]'])
 def test_a_graph_that_does_not_say_which_numbers_it_takes_where_is_refused(scores: bytes, told: str | None) -> None:
     model = onnx.load_model_from_string(compile_predictor(scores, NoCalibration(), CONTRACT))
     onnx.helper.set_model_props(model, {} if told is None else {PACKED: told})
 
-    with pytest.raises(ExportError, match="metadata 'number_columns'"):
+    with pytest.raises(ExportError, match="the graph's metadata"):
+        GraphPredictor(model.SerializeToString(), CONTRACT)
+
+
+@pytest.mark.parametrize("told", ["", "[]", '{"city": {"a": 1}}', '{"city": {"codes": {"a": "b"}, "otherwise": 0}}'])
+def test_a_graph_whose_codes_cannot_be_understood_is_refused(scores: bytes, told: str) -> None:
+    model = onnx.load_model_from_string(compile_predictor(scores, NoCalibration(), CONTRACT))
+    onnx.helper.set_model_props(model, {PACKED: '["x", "city", "unused"]', CODES: told})
+
+    with pytest.raises(ExportError, match=r"'text_codes' are .*; expected names in a JSON array"):
         GraphPredictor(model.SerializeToString(), CONTRACT)
 
 
 def test_a_graph_of_other_numbers_is_refused(scores: bytes) -> None:
     model = onnx.load_model_from_string(compile_predictor(scores, NoCalibration(), CONTRACT))
-    onnx.helper.set_model_props(model, {PACKED: '["x", "y"]'})
+    onnx.helper.set_model_props(model, {PACKED: '["x", "y", "z"]'})
 
     with pytest.raises(ExportError, match=r"the graph takes .*'y'.*; the contract expects"):
         GraphPredictor(model.SerializeToString(), CONTRACT)
@@ -135,7 +139,7 @@ def test_a_graph_of_other_numbers_is_refused(scores: bytes) -> None:
 def test_what_is_packed_is_known_of_a_mapped_graph_too(scores: bytes, tmp_path: Path) -> None:
     mapped = store_mapped(compile_predictor(scores, NoCalibration(), CONTRACT), tmp_path)
 
-    assert GraphPredictor(mapped, CONTRACT).packed == ("x", "unused")
+    assert GraphPredictor(mapped, CONTRACT).packing.columns == ("x", "city", "unused")
 
 
 def test_a_graph_in_a_file_is_loaded_from_there(scores: bytes, tmp_path: Path) -> None:

@@ -193,8 +193,32 @@ def test_columns_that_all_lie_side_by_side_are_taken_as_they_come() -> None:
 
     nodes = onnx.load_model_from_string(graph.to_bytes()).graph.node
     assert order == ("c", "a", "b")
-    assert [node.op_type for node in nodes] == ["Concat", "Neg", "Identity"]
+    assert [node.op_type for node in nodes] == ["Neg", "Identity"]
     assert list(nodes[0].input) == ["numbers"]
+
+
+def test_a_text_that_is_only_looked_up_becomes_its_number() -> None:
+    graph = Graph("codes")
+    found = graph.lookup(graph.input("city", kind="text"), ["Lima", "東京", ""], [1.5, np.nan, 3.0], default=-1.0)
+    graph.output(graph.beside([graph.add("Neg", found), graph.input("x"), found]), "y", width=3)
+
+    codes, otherwise = graph.take_codes("city") or ({}, 0.0)
+
+    assert list(codes) == ["Lima", "東京", ""]
+    np.testing.assert_array_equal(list(codes.values()), [1.5, np.nan, 3.0])
+    assert otherwise == -1
+    assert graph.inputs == ("city", "x")
+    assert run(graph, city=[1.5], x=[7.0]).tolist() == [[-1.5, 7, 1.5]]
+
+
+def test_a_text_that_is_used_otherwise_stays_one() -> None:
+    graph = Graph("codes")
+    twice, unused, number = graph.input("twice", kind="text"), graph.input("unused", kind="text"), graph.input("x")
+    columns = [graph.lookup(twice, ["a"], [value], default=0.0) for value in (1.0, 2.0)]
+    graph.output(graph.beside([*columns, graph.add("Neg", number)]), "y", width=3)
+
+    assert [graph.take_codes(name) for name in (twice, unused, number)] == [None, None, None]
+    assert run(graph, twice=["a"], unused=["b"], x=[3.0]).tolist() == [[1, 2, -3]]
 
 
 def test_facts_are_written_beside_those_of_before() -> None:
