@@ -15,6 +15,7 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -31,6 +32,8 @@ from prediction_api.windows import WindowFiller
 
 # Orders of columns whose decoder is kept; a client uses one or a few.
 _KEPT_ORDERS = 64
+# So few that it takes longer to begin with a column than to put all columns into one.
+_FEW_ROWS = 64
 _LARGEST = sys.float_info.max
 
 
@@ -323,7 +326,10 @@ class ColumnFiller:
         packed = [columns[place] for place in self._number_places]
         for number, code_of in self._coded:
             packed[number] = tuple(map(code_of, packed[number]))
-        numbers = np.frombuffer(b"".join(map(_float64, packed)))
+        if len(rows) <= _FEW_ROWS:
+            numbers = np.frombuffer(_float64(tuple(chain.from_iterable(packed))))
+        else:
+            numbers = np.frombuffer(b"".join(map(_float64, packed)))
         return self._by_name(np.array(texts, dtype=object).reshape(-1, len(rows), 1), numbers.reshape(-1, len(rows), 1))
 
     def _fill_one(self, row: Row) -> dict[str, NDArray[Any]]:
@@ -364,11 +370,9 @@ class _CodeOf(dict[Any, float]):
 
 
 def _float64(values: Sequence[Any]) -> bytes:
-    """Return numbers as float64, NaN for ``None``: half the time that numpy takes, a quarter where all are missing."""
+    """Return numbers as float64, NaN for ``None``, in half the time that numpy takes."""
     pack = struct.Struct(f"{len(values)}d").pack
-    if values[0] is not None:
-        try:
-            return pack(*values)
-        except struct.error:  # another one is None
-            pass
-    return pack(*[math.nan if value is None else value for value in values])
+    try:
+        return pack(*values)
+    except struct.error:  # one is None
+        return pack(*[math.nan if value is None else value for value in values])

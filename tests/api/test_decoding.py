@@ -231,14 +231,15 @@ def test_missing_values_become_empty_strings_and_nan():
     }
 
 
+@pytest.mark.parametrize("times", [1, 40])
 @pytest.mark.parametrize("kept", [{"text", "share"}, {"text"}, {"share", "count"}])
-def test_a_row_alone_gives_the_inputs_that_it_gives_in_a_batch(kept):
+def test_a_row_alone_gives_the_inputs_that_it_gives_in_a_batch(kept, times):
     columns = tuple(column for column in COLUMNS if column.name in kept)
     filler = ColumnFiller(CONTRACT.model_copy(update={"inputs": columns}))
     good = [GOOD[column.name] for column in columns]
     table = [tuple(good), tuple(None if column.nullable else 7 for column in columns), tuple(good)]
 
-    together = filler.fill(table)
+    together = {name: array[: len(table)] for name, array in filler.fill(table * times).items()}
     alone = [{name: array.copy() for name, array in filler.fill([row]).items()} for row in table]
 
     for name, array in together.items():
