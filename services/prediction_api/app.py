@@ -28,11 +28,11 @@ from prediction_api.local_copy import CopyStatus
 from prediction_api.metrics import Metrics, exposition
 from prediction_api.openapi import OpenApiPage
 from prediction_api.options import Limits
+from prediction_api.outbox import Outbox
 from prediction_api.page import page_routes
 from prediction_api.predicting import Predicting, Scope, Send, problem_headers, request_id_of
 from prediction_api.problems import Problem
 from prediction_api.protocols.inference_v2 import input_metadata, output_metadata
-from prediction_api.recording import Recorder
 from prediction_api.served_models import ServedModels
 from prediction_api.traffic import Traffic
 from prediction_api.trial_routes import trial_routes
@@ -55,8 +55,8 @@ class Application:
         Who may ask.
     states
         The run folder, for questions about all workers.
-    recorder
-        Where answers are recorded; ``None`` for nowhere.
+    outbox
+        Where predictions wait until they are recorded.
     challenging
         The challengers on trial.
     traffic
@@ -73,12 +73,12 @@ class Application:
         limits: Limits,
         metrics: Metrics,
         states: WorkerStates,
-        recorder: Recorder | None,
+        outbox: Outbox,
         challenging: Challenging,
         traffic: Traffic,
         events: Events,
     ) -> None:
-        self.predicting = Predicting(models, keys, limits, metrics, recorder, challenging)
+        self.predicting = Predicting(models, keys, limits, metrics, outbox, challenging)
         self._api = _api(models, keys, metrics, states, challenging, traffic)
         self._api.include_router(event_routes(events, limits, _needs_key(keys, "events")))
 

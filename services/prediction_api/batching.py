@@ -77,6 +77,8 @@ class Batcher:
         Largest number of rows scored in one call, but for a single short request.
     observe
         Told the size of each batch.
+    on_told
+        Called when all whose rows were scored together have been told, and before any others are.
     """
 
     def __init__(
@@ -86,10 +88,12 @@ class Batcher:
         *,
         slice_rows: int,
         observe: Callable[[int], None],
+        on_told: Callable[[], None] = lambda: None,
     ) -> None:
         self._score = score
         self._budget = budget
         self._observe = observe
+        self._on_told = on_told
         self.slice_rows = slice_rows
         self._short: list[_Waiting] = []
         self._long: deque[_Waiting] = deque()
@@ -181,13 +185,14 @@ class Batcher:
         except Exception as error:  # every waiting request learns of it, and logs it with its own id
             for waiting in batch:
                 self._finish(waiting, None, error)
-            return
-        self._observe(len(rows))
-        start = 0
-        for waiting in batch:
-            end = start + len(waiting.rows)
-            self._finish(waiting, predictions[start:end], None)
-            start = end
+        else:
+            self._observe(len(rows))
+            start = 0
+            for waiting in batch:
+                end = start + len(waiting.rows)
+                self._finish(waiting, predictions[start:end], None)
+                start = end
+        self._on_told()
 
     def _score_slice(self) -> None:
         waiting = self._long.popleft()
@@ -203,12 +208,14 @@ class Batcher:
             waiting.so_far.extend(self._score(rows))
         except Exception as error:
             self._finish(waiting, None, error)
+            self._on_told()
             return
         self._observe(len(rows))
         if len(waiting.so_far) < len(waiting.rows):
             self._long.append(waiting)  # long requests take turns among themselves
         else:
             self._finish(waiting, waiting.so_far, None)
+            self._on_told()
 
     def _finish(self, waiting: _Waiting, predictions: list[Prediction] | None, error: Exception | None) -> None:
         self._budget.give_back(len(waiting.rows))

@@ -54,8 +54,7 @@ class FastLaneProtocol(GuardedProtocol):
 
     def on_message_begin(self) -> None:
         if self._batcher is not None:
-            self._batcher.flush()
-            self.predicting.outbox.flush()  # a pipelined request: the one before it is answered first
+            self._batcher.flush()  # a pipelined request: the one before it is answered first
         # All that uvicorn does here but for the scope, which only the usual road needs.
         self.url, self.headers, self.expect_100_continue = b"", [], False
         self._begin()
@@ -91,7 +90,6 @@ class FastLaneProtocol(GuardedProtocol):
 
     def eof_received(self) -> bool:  # type: ignore[override]
         if self._answering is None or self._begun_at is not None or self.pipeline:
-            self.predicting.outbox.flush()
             return super().eof_received()
         self._keeps_alive = False
         return True
@@ -100,7 +98,6 @@ class FastLaneProtocol(GuardedProtocol):
         if (self._receiving is not None or self._answering is not None) and not self.pipeline:
             self._keeps_alive = False
         else:
-            self.predicting.outbox.flush()
             super().shutdown()
 
     def _take(self) -> PredictionRequest | None:
@@ -163,7 +160,6 @@ class FastLaneProtocol(GuardedProtocol):
             self._batcher = served.batcher
             deadline = request.started + self.predicting.limits.deadline_s
             served.batcher.enqueue(exchange.rows, deadline, done, is_gone=self.transport.is_closing)
-            self.predicting.outbox.expect()
         except Exception as error:  # refused in one place, whatever it is
             self._write(self.predicting.refuse(request, error))
 

@@ -39,7 +39,6 @@ from prediction_api.protocols.inference_v2 import InferenceProtocol
 from prediction_api.protocols.mlflow_scoring import ScoringProtocol
 from prediction_api.protocols.native import NativeProtocol
 from prediction_api.protocols.protocol import Exchange, PredictionProtocol
-from prediction_api.recording import Recorder
 from prediction_api.served_models import ServedModels, yield_to_requests
 from prediction_api.served_version import ServedVersion, count_phases
 
@@ -122,8 +121,8 @@ class Predicting:
         What can answer.
     keys
         Who may ask.
-    recorder
-        Where answers are recorded; ``None`` for nowhere.
+    outbox
+        Where answers wait until they are recorded.
     challenging
         The challengers on trial.
     """
@@ -134,15 +133,14 @@ class Predicting:
         keys: ApiKeys,
         limits: Limits,
         metrics: Metrics,
-        recorder: Recorder | None,
+        outbox: Outbox,
         challenging: Challenging,
     ) -> None:
         self.models = models
         self._keys = keys
         self.limits = limits
         self._metrics = metrics
-        self._recorder = recorder
-        self.outbox = Outbox(recorder)
+        self.outbox = outbox
         self.busy_polling = BusyPolling(limits.busy_poll_s)
         self._challenging = challenging
         self._protocols: dict[str, PredictionProtocol] = {
@@ -270,8 +268,9 @@ class Predicting:
         Problem
             See :meth:`prediction_api.recording.Recorder.record`.
         """
-        if self._recorder is not None and request.served is not None:
-            self._recorder.record(request, request.served, exchange.rows, predictions)
+        recorder = self.outbox.recorder
+        if recorder is not None and request.served is not None:
+            recorder.record(request, request.served, exchange.rows, predictions)
 
     def answer(self, request: PredictionRequest, exchange: Exchange, predictions: list[Prediction]) -> HttpResponse:
         """Return the answer to a request that went well and is recorded."""

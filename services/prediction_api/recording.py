@@ -9,16 +9,17 @@ hashed too.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import date
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
 from aforo.monitoring.privacy import ENTITY, hashed
-from aforo.monitoring.records import FORMAT, Record, block
+from aforo.monitoring.records import FORMAT, RecordFields, block
 from aforo.monitoring.spool import Spool, SpoolGauge, SpoolOptions
 from prediction_api.answers import Prediction
 from prediction_api.explaining import Row
@@ -39,8 +40,8 @@ class Answered(Protocol):
     def headers(self) -> Any: ...
 
 
-_Taken = tuple[Answered, list[str] | None, str, Sequence[Row], Sequence[Prediction]]
-"""A request, the hashes of its entity keys, its role, its rows and what they were answered."""
+_Taken = tuple[ServedVersion, Answered, list[str] | None, str, Sequence[Row], Sequence[Prediction]]
+"""Who answered, a request, the hashes of its entity keys, its role, its rows and what they were answered."""
 
 
 class Recorder:
@@ -61,7 +62,7 @@ class Recorder:
         self._metrics = metrics
         self._spool = Spool(options, self.gauge, self._count_dropped)
         self._series: dict[tuple[str, str], _Series] = {}
-        self._unwritten: defaultdict[ServedVersion, list[_Taken]] = defaultdict(list)
+        self._unwritten: list[_Taken] = []
 
     def record(
         self,
@@ -83,19 +84,19 @@ class Recorder:
         """
         given = request.headers.get(b"x-entity-key")
         entities = None if given is None else self._entities(given, len(rows))
-        self._unwritten[served].append((request, entities, role, rows, predictions))
+        self._unwritten.append((served, request, entities, role, rows, predictions))
 
     def flush(self) -> None:
-        """Write the records since the last call, those of one version at once, as answered now."""
+        """Write the records since the last call, those of one version after another at once, as answered now."""
         if not self._unwritten:
             return
-        unwritten, self._unwritten = self._unwritten, defaultdict(list)
+        unwritten, self._unwritten = self._unwritten, []
         at = time.time_ns() // 1_000
-        for served, taken in unwritten.items():
+        for served, taken in groupby(unwritten, key=itemgetter(0)):
             series = self._series.get((served.model, served.version)) or self._begin(served)
             show = series.shown
-            records = [
-                Record(
+            records: list[RecordFields] = [
+                (
                     request.id,
                     at,
                     request.caller,
@@ -105,7 +106,7 @@ class Recorder:
                     rows if show is None else [show(row) for row in rows],
                     predictions,
                 )
-                for request, entities, role, rows, predictions in taken
+                for _, request, entities, role, rows, predictions in taken
             ]
             self._spool.append(series.name, series.header, block(records), records=len(records))
 

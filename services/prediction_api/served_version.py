@@ -62,6 +62,7 @@ class ServedVersion:
         max_rows: int,
         budget: RowBudget,
         observe: Callable[[int], None],
+        on_told: Callable[[], None],
         windows: WindowFiller | None = None,
     ) -> None:
         self.model = model
@@ -83,7 +84,7 @@ class ServedVersion:
         # let go has to leave memory with its last request, not when the collector comes round.
         self.outputs = lambda rows: run(fill(rows))
         self.score = lambda rows: predictions(run(fill(rows)))
-        self.batcher = Batcher(self.score, budget, slice_rows=self._warm_up(), observe=observe)
+        self.batcher = Batcher(self.score, budget, slice_rows=self._warm_up(), observe=observe, on_told=on_told)
 
     def explain(self, row: Row, method: ExplanationMethod, soft_deadline: float, deadline: float) -> Explanation | None:
         """Return why a row is answered as it is; see :meth:`aforo.export.explanations.Explainer.explain`."""
@@ -131,6 +132,7 @@ def load_version(
     max_rows: int,
     budget: RowBudget,
     observe: Callable[[int], None],
+    on_told: Callable[[], None] = lambda: None,
     take_graph: TakeGraph = read_graph,
     windows: WindowPanes | None = None,
 ) -> ServedVersion:
@@ -140,7 +142,7 @@ def load_version(
     ----------
     key
         HMAC key of the bundle's signature.
-    budget, observe
+    budget, observe, on_told
         See :class:`~prediction_api.batching.Batcher`.
     take_graph
         See :func:`~aforo.registry.bundle.read_bundle`.
@@ -164,5 +166,6 @@ def load_version(
         max_rows=max_rows,
         budget=budget,
         observe=observe,
+        on_told=on_told,
         windows=None if windows is None else windows.filler(bundle.contract),
     )

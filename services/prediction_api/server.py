@@ -46,6 +46,7 @@ from prediction_api.batching import RowBudget
 from prediction_api.local_copy import LocalCopy
 from prediction_api.metrics import Metrics
 from prediction_api.options import ServeOptions
+from prediction_api.outbox import Outbox
 from prediction_api.recording import Recorder
 from prediction_api.served_models import ServedModels
 from prediction_api.served_version import ServedVersion, load_version
@@ -146,6 +147,9 @@ class _Supervisor:
         budget = RowBudget(options.limits.max_waiting_rows)
         metrics = Metrics()
         windows = WindowPanes(metrics, stale_s=options.events_stale_s)
+        if options.log is not None:
+            self._recorder = Recorder(options.log, workers=options.workers, key=log_key(self._key), metrics=metrics)
+        outbox = Outbox(self._recorder)
 
         def load(model: str, version: str, folder: Path) -> ServedVersion:
             return load_version(
@@ -156,6 +160,7 @@ class _Supervisor:
                 max_rows=options.limits.max_rows,
                 budget=budget,
                 observe=metrics.histogram("aforo_batch_rows", model).observe,
+                on_told=outbox.flush,
                 take_graph=graphs.take,
                 windows=windows,
             )
@@ -169,9 +174,7 @@ class _Supervisor:
             on_refused=lambda model, version: metrics.count("aforo_versions_refused_total", model, version),
         )
         models.refresh()
-        if options.log is not None:
-            self._recorder = Recorder(options.log, workers=options.workers, key=log_key(self._key), metrics=metrics)
-        return Worker(options, models, self._keys, budget, metrics, run_folder, self._recorder, windows)
+        return Worker(options, models, self._keys, budget, metrics, run_folder, outbox, windows)
 
     def _fork(self, worker: Worker, number: int, listener: socket.socket) -> None:
         gc.collect()

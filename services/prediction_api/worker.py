@@ -24,8 +24,8 @@ from prediction_api.fast_lane import fast_lane
 from prediction_api.http_protocol import sweep_connections
 from prediction_api.metrics import Metrics
 from prediction_api.options import ServeOptions
+from prediction_api.outbox import Outbox
 from prediction_api.pane_store import PaneStore
-from prediction_api.recording import Recorder
 from prediction_api.served_models import CHAMPION, ServedModels
 from prediction_api.traffic import Traffic
 from prediction_api.trials import TrialFiles
@@ -48,7 +48,7 @@ class Worker:
 
     Parameters
     ----------
-    budget, metrics, windows
+    budget, metrics, outbox, windows
         Those that ``models`` was made with.
     """
 
@@ -60,7 +60,7 @@ class Worker:
         budget: RowBudget,
         metrics: Metrics,
         run_folder: Path,
-        recorder: Recorder | None,
+        outbox: Outbox,
         windows: WindowPanes,
     ) -> None:
         self.options = options
@@ -68,10 +68,10 @@ class Worker:
         self.keys = keys
         self.budget = budget
         self.metrics = metrics
-        self.recorder = recorder
+        self.recorder = outbox.recorder
         self.states = WorkerStates(run_folder)
         self.traffic = Traffic(run_folder, self.states)
-        self.challenging = Challenging(TrialFiles(options.trials_folder), models, metrics, recorder)
+        self.challenging = Challenging(TrialFiles(options.trials_folder), models, metrics, self.recorder)
         self.events = Events(
             models, windows, PaneStore(options.events_database), metrics, refresh_s=options.events_refresh_s
         )
@@ -81,7 +81,7 @@ class Worker:
             limits=options.limits,
             metrics=metrics,
             states=self.states,
-            recorder=recorder,
+            outbox=outbox,
             challenging=self.challenging,
             traffic=self.traffic,
             events=self.events,

@@ -24,8 +24,8 @@ class Scorer:
         return list(rows)
 
 
-def batcher_of(scorer, *, max_rows=10_000, slice_rows=100, observe=lambda *_: None):
-    return Batcher(scorer, RowBudget(max_rows), slice_rows=slice_rows, observe=observe)
+def batcher_of(scorer, *, max_rows=10_000, slice_rows=100, observe=lambda *_: None, on_told=lambda: None):
+    return Batcher(scorer, RowBudget(max_rows), slice_rows=slice_rows, observe=observe, on_told=on_told)
 
 
 def soon():
@@ -64,6 +64,27 @@ def test_a_batch_is_no_larger_than_a_slice():
         return scorer.sizes
 
     assert asyncio.run(run()) == [60] * 5
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_those_who_were_scored_together_have_all_been_told_before_others_are(fails):
+    said = []
+
+    def score(rows):
+        if fails:
+            raise ValueError
+        return list(rows)
+
+    async def run():
+        batcher = batcher_of(score, on_told=lambda: said.append("told"))
+        for name, rows in (("long", 250), ("first", 60), ("second", 40), ("third", 1)):
+            batcher.enqueue([(0,)] * rows, soon(), lambda *_, name=name: said.append(name), is_gone=lambda: False)
+        while batcher._is_scheduled:
+            await asyncio.sleep(0)
+
+    asyncio.run(run())
+
+    assert said == ["first", "second", "told", "third", "told", "long", "told"]
 
 
 def test_a_short_request_is_answered_before_a_long_one_that_came_first():
