@@ -170,13 +170,15 @@ class Batcher:
 
     def _turn(self) -> None:
         """Score all short requests that wait, then one slice of the first long one."""
-        self.flush()
-        if self._long:
-            self._score_slice()
-        if self._short or self._long:
-            asyncio.get_running_loop().call_soon(self._turn)
-        else:
-            self._is_scheduled = False
+        try:
+            self.flush()
+            if self._long:
+                self._score_slice()
+        finally:  # whatever became of these, those behind them are scored
+            if self._short or self._long:
+                asyncio.get_running_loop().call_soon(self._turn)
+            else:
+                self._is_scheduled = False
 
     def _score_batch(self, batch: list[_Waiting]) -> None:
         rows = batch[0].rows if len(batch) == 1 else list(chain.from_iterable([waiting.rows for waiting in batch]))

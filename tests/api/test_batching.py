@@ -87,6 +87,18 @@ def test_those_who_were_scored_together_have_all_been_told_before_others_are(fai
     assert said == ["first", "second", "told", "third", "told", "long", "told"]
 
 
+def test_whoever_fails_at_being_told_does_not_hold_up_those_behind():
+    async def run():
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        numbers = iter([0, 1])
+        batcher = batcher_of(Scorer(), on_told=lambda: 1 / next(numbers))
+        batcher.enqueue([(0,)], soon(), lambda *_: None, is_gone=lambda: False)
+        await asyncio.sleep(0)
+        return await asyncio.wait_for(batcher.submit([(1,)], soon()), timeout=5)
+
+    assert asyncio.run(run()) == [(1,)]
+
+
 def test_a_short_request_is_answered_before_a_long_one_that_came_first():
     async def run():
         scorer = Scorer(seconds=0.001)
