@@ -20,7 +20,7 @@ def answer(session, rows):
     """Return one answer a row: its label, confidence and phase."""
     facts = session.get_modelmeta().custom_metadata_map
     classes, least, lowest = json.loads(facts["classes"]), float(facts["confidence"]), facts.get("abstain_below", 0)
-    codes = json.loads(facts["text_codes"])
+    codes = json.loads(facts.get("text_codes", "{}"))
 
     def number(name, value):  # None becomes NaN
         return codes[name]["codes"].get(value or "", codes[name]["otherwise"]) if name in codes else value
