@@ -5,8 +5,8 @@
     uv venv /tmp/fuzz && uv pip install --python /tmp/fuzz atheris==3.0.0 msgspec orjson numpy pydantic onnxruntime
     PYTHONPATH=services /tmp/fuzz/bin/python benchmarks/serving/fuzz_decoding.py -max_total_time=600 -rss_limit_mb=512
 
-The options are libFuzzer's. An input that raises anything but a problem, that takes more than five seconds, or on which
-fast and slow readers disagree, ends it.
+The options are libFuzzer's. An input that raises anything but a problem, that takes more than five seconds, on which
+fast and slow readers disagree, or whose rows are other numbers side by side than column by column, ends it.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ with atheris.instrument_imports(include=["prediction_api"]):
 
 from aforo.contracts.prediction import PredictionContract
 from aforo.contracts.table import ColumnContract, Role
+from aforo.export.packing import NUMBERS, Codes, Packing
 
 COLUMNS = (
     ColumnContract(name="class", type="string", role=Role.FEATURE, categories=("a", "b c", "ü")),
@@ -42,7 +43,11 @@ SERVED = SimpleNamespace(contract=CONTRACT, decoder=DECODER)
 VALUE_BY_VALUE = RowDecoder(CONTRACT, max_rows=100)
 VALUE_BY_VALUE.rows_of = lambda *_: None  # what the other protocols then do
 SLOWLY_SERVED = SimpleNamespace(contract=CONTRACT, decoder=VALUE_BY_VALUE)
-FILL = ColumnFiller(CONTRACT).fill
+PACKING = Packing(
+    ("share", "class", "count", "flag", "text"),
+    {"class": Codes({"a": 1.0, "ü": 2.0}, -1.0), "text": Codes({"": 1.0, "x": 2.0}, -1.0)},
+)
+FILL, FILL_BY_NAME = ColumnFiller(CONTRACT, PACKING).fill, ColumnFiller(CONTRACT).fill
 PROTOCOLS = (ScoringProtocol(), InferenceProtocol())
 
 ROW = {"class": "a", "text": "x", "count": 5, "share": 0.5, "flag": True}
@@ -94,7 +99,8 @@ def _outcome(read) -> str:
             raise
         problem.body("fuzzed")
         return f"{problem.code} {problem.faults!r}"
-    FILL(rows)
+    if FILL(rows)[NUMBERS].tobytes() != PACKING.side_by_side(FILL_BY_NAME(rows))[NUMBERS].tobytes():
+        raise AssertionError(f"{rows} are other numbers side by side than column by column")
     return repr([tuple(_bits(value) for value in row) for row in rows])
 
 
