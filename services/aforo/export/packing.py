@@ -66,14 +66,13 @@ class Packing:
         ExportError
             They do not say which columns are where, or not in this form.
         """
-        told = {name: facts[name] for name in (PACKED, CODES) if name in facts}
         try:
-            columns = tuple(str(name) for name in json.loads(told[PACKED]))
-            codes = {name: _codes(of) for name, of in json.loads(told.get(CODES, "{}")).items()}
+            columns = tuple(str(name) for name in json.loads(facts[PACKED]))
+            codes = {name: _codes(told) for name, told in json.loads(facts.get(CODES, "{}")).items()}
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ExportError(
-                f"the graph's metadata {PACKED!r} and {CODES!r} are {told}; expected names in a JSON array, and a JSON "
-                "object with the codes of each that is a text"
+                f"the graph's metadata {PACKED!r} and {CODES!r} cannot be understood: {error!r}; expected names in a "
+                "JSON array, and a JSON object with the codes of each that is a text"
             ) from error
         return cls(columns, codes)
 

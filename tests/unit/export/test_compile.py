@@ -124,7 +124,7 @@ def test_a_graph_whose_codes_cannot_be_understood_is_refused(scores: bytes, told
     model = onnx.load_model_from_string(compile_predictor(scores, NoCalibration(), CONTRACT))
     onnx.helper.set_model_props(model, {PACKED: '["x", "city", "unused"]', CODES: told})
 
-    with pytest.raises(ExportError, match=r"'text_codes' are .*; expected names in a JSON array"):
+    with pytest.raises(ExportError, match=r"'text_codes' cannot be understood: .*; expected"):
         GraphPredictor(model.SerializeToString(), CONTRACT)
 
 
