@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-# Python asks for as much memory before each look; for more than this, the kernel has to map it anew, which takes 10 µs.
+# Python asks for as much memory before each look; a much larger piece may have to be mapped anew each time.
 _MOST_AT_ONCE = 1 << 16
 
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from aforo.contracts.explanation import ExplanationMethod
 from aforo.contracts.prediction import PredictionContract
 from aforo.contracts.table import LARGEST_EXACT_INTEGER, ColumnContract
-from aforo.export.packing import NUMBERS, Codes, Packing
+from aforo.export.packing import NUMBERS, Packing
 from prediction_api.explaining import MOMENT, Row, explain
 from prediction_api.problems import Fault, Problem, pointer
 from prediction_api.windows import WindowFiller
@@ -295,7 +295,7 @@ class ColumnFiller:
         self._number_names = [name for name in packing.columns or places if name not in self._text_names]
         self._number_places = [places[name] for name in self._number_names]
         self._coded = [
-            (number, _CodeOf(packing.codes[name]).__getitem__)
+            (number, packing.codes[name].number)
             for number, name in enumerate(self._number_names)
             if name in packing.codes
         ]
@@ -355,18 +355,6 @@ class ColumnFiller:
         else:
             inputs.update(zip(self._number_names, numbers, strict=True))
         return inputs
-
-
-class _CodeOf(dict[Any, float]):
-    """The numbers of a row's texts, in which a missing one is ``None``."""
-
-    def __init__(self, codes: Codes) -> None:
-        super().__init__(codes.of)
-        self[None] = codes.of.get("", codes.otherwise)
-        self._otherwise = codes.otherwise
-
-    def __missing__(self, _: str | None) -> float:
-        return self._otherwise
 
 
 def _float64(values: Sequence[Any]) -> bytes:

@@ -19,7 +19,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from aforo.monitoring.privacy import ENTITY, hashed
-from aforo.monitoring.records import FORMAT, RecordFields, block
+from aforo.monitoring.records import FORMAT, Record, block
 from aforo.monitoring.spool import Spool, SpoolGauge, SpoolOptions
 from prediction_api.answers import Prediction
 from prediction_api.explaining import Row
@@ -87,7 +87,7 @@ class Recorder:
         self._unwritten.append((served, request, entities, role, rows, predictions))
 
     def flush(self) -> None:
-        """Write the records since the last call, those of one version after another at once, as answered now."""
+        """Write the records since the last call, as answered now: at once where versions do not take turns."""
         if not self._unwritten:
             return
         unwritten, self._unwritten = self._unwritten, []
@@ -95,8 +95,8 @@ class Recorder:
         for served, taken in groupby(unwritten, key=itemgetter(0)):
             series = self._series.get((served.model, served.version)) or self._begin(served)
             show = series.shown
-            records: list[RecordFields] = [
-                (
+            records = [
+                Record(
                     request.id,
                     at,
                     request.caller,

@@ -88,11 +88,11 @@ def compile_predictor(scores_graph: bytes, calibrator: Calibrator, contract: Pre
         )
     for name, width in widths.items():
         graph.output(tensors[name], name, width=width)
-    codes = {column.name: graph.take_codes(column.name) for column in contract.inputs if column.type == "string"}
-    known = {name: Codes(*found) for name, found in codes.items() if found is not None}
-    numbers = [name for name in names if name not in codes or name in known]
-    if numbers:
-        graph.describe(Packing(graph.pack(numbers, NUMBERS), known).facts())
+    texts = [column.name for column in contract.inputs if column.type == "string"]
+    codes = {name: Codes(*found) for name in texts if (found := graph.take_codes(name)) is not None}
+    packed = [name for name in names if name not in texts or name in codes]
+    if packed:
+        graph.describe(Packing(graph.pack(packed, NUMBERS), codes).facts())
     return _runnable(graph, f"calibration {calibrator.method!r}")
 
 

@@ -14,7 +14,7 @@ import onnxruntime
 from aforo.contracts.prediction import PredictionContract, Scalar
 from aforo.contracts.table import ColumnContract
 from aforo.errors import DataError, ExportError
-from aforo.export.packing import NUMBERS, Columns, Packing
+from aforo.export.packing import NUMBERS, PACKED, Columns, Packing
 
 logger = logging.getLogger(__name__)
 
@@ -227,7 +227,7 @@ def _packing(session: onnxruntime.InferenceSession) -> Packing:
     others = [value for value in session.get_inputs() if value.type != "tensor(string)"]
     if len(others) != 1 or others[0].shape[1] != len(packing.columns):
         raise ExportError(
-            f"the graph's metadata name {len(packing.columns)} columns of numbers and of codes; expected all that it "
-            f"takes, which are {', '.join(f'{value.name} {value.shape}' for value in others)}"
+            f"the graph's metadata {PACKED!r} names {len(packing.columns)} columns; expected all that are numbers or "
+            f"codes, which it takes as {', '.join(f'{value.name} {value.shape}' for value in others)}"
         )
     return packing

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,23 @@ class Codes:
     of: Mapping[str, float]
     otherwise: float
 
-    def numbers(self, texts: Iterable[str]) -> list[float]:
-        return [self.of.get(text, self.otherwise) for text in texts]
+    @cached_property
+    def number(self) -> Callable[[Any], float]:
+        """From a text to its number; ``None`` is a missing one, as "" is."""
+        table = _Table(self.of, self.otherwise)
+        table[None] = table[""]
+        return table.__getitem__
+
+
+class _Table(dict[str | None, float]):
+    """A dictionary with one value for all other keys."""
+
+    def __init__(self, of: Mapping[str, float], otherwise: float) -> None:
+        super().__init__(of.items())
+        self._otherwise = otherwise
+
+    def __missing__(self, _: str | None) -> float:
+        return self._otherwise
 
 
 @dataclass(frozen=True)
@@ -94,7 +110,9 @@ class Packing:
 
     def _numbers(self, name: str, values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         codes = self.codes.get(name)
-        return values if codes is None else np.array(codes.numbers(values[:, 0]), np.float64).reshape(-1, 1)
+        if codes is None:
+            return values
+        return np.fromiter(map(codes.number, values[:, 0]), np.float64, len(values)).reshape(-1, 1)
 
 
 def _codes(told: Mapping[str, Any]) -> Codes:

@@ -61,11 +61,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Record]).decode
 
 
-RecordFields = tuple[str, int, str, list[str] | None, str, str, Sequence[Sequence[Any]], Sequence[Any]]
-"""Those of a :class:`Record`, in their order: to write them, no record needs to be made."""
-
-
-def block(records: Sequence[Record | RecordFields]) -> bytes:
+def block(records: Sequence[Record]) -> bytes:
     """Return records as one block."""
     encoded = _encode(records)
     return _LENGTH.pack(len(encoded)) + encoded
