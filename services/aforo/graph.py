@@ -243,12 +243,15 @@ class Graph:
         """Where a slice without the added rows begins and ends."""
         return self.constant([0], dtype=np.int64), self.constant([-_REST], dtype=np.int64)
 
+    def _is_cut(self, node: onnx.NodeProto) -> bool:
+        return node.op_type == "Slice" and tuple(node.input[1:]) == self._cut
+
     def _fill(self, tensor: str) -> str | None:
         """Return ``tensor`` with more rows, if they were added to all that it comes from, number by number."""
-        node = self._maker(tensor)
+        node = self.maker(tensor)
         if node is None:
             return None
-        if node.op_type == "Slice" and tuple(node.input[1:]) == self._cut:
+        if self._is_cut(node):
             return str(node.input[0])
         if node.op_type in _BY_NUMBER and tensor not in self._filled:
             constants = self._constants.values()
@@ -258,7 +261,7 @@ class Graph:
                 self._filled[tensor] = self.add(node.op_type, *known)
         return self._filled.get(tensor)
 
-    def _maker(self, tensor: str) -> onnx.NodeProto | None:
+    def maker(self, tensor: str) -> onnx.NodeProto | None:
         """Return the node whose output ``tensor`` is; ``None`` for inputs and constants."""
         return next((node for node in self._model.graph.node if tensor in node.output), None)
 
@@ -285,6 +288,13 @@ class Graph:
     def cast(self, tensor: str, kind: TensorKind) -> str:
         return self.add("Cast", tensor, to=_ELEMENT_TYPES[kind])
 
+    def log_odds(self, p: str) -> str | None:
+        """Return the tensor whose logistic curve ``p`` is; ``None`` if it is not one."""
+        cut = self.maker(p)
+        curve = self.maker(cut.input[0]) if cut is not None and self._is_cut(cut) else None
+        fill = self.maker(curve.input[0]) if curve is not None and curve.op_type == "Sigmoid" else None
+        return str(fill.input[0]) if fill is not None and fill.op_type == "Pad" else None
+
     def both_classes(self, p: str) -> str:
         """Turn p (N, 1), the probability of the second of two classes, into (1 - p, p), of shape (N, 2)."""
         return self.add("Gemm", p, *self._complement)
@@ -295,7 +305,7 @@ class Graph:
 
     def second_class(self, probabilities: str) -> str:
         """Return p (N, 1) of (1 - p, p)."""
-        node = self._maker(probabilities)
+        node = self.maker(probabilities)
         if node is not None and node.op_type == "Gemm" and tuple(node.input[1:]) == self._complement:
             return str(node.input[0])
         return self.columns(probabilities, [1])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from aforo.features.feature import Matrix
 from aforo.graph import ML, Graph
@@ -72,9 +72,10 @@ class Trees:
         return result
 
     def add_to(self, graph: Graph, matrix: str, *, offset: Matrix) -> str:
-        """Add the sums plus ``offset`` of shape (outputs,) as one TreeEnsemble node and one addition.
+        """Add the sums plus ``offset`` of shape (outputs,) as one TreeEnsemble node.
 
-        Trees of a single leaf move into the offset, since a node must have a condition.
+        A node must have a condition: trees of a single leaf move into the offset, and it into the leaves of the first
+        tree, or into a node of its own where an output has none.
         """
         offset = offset.copy()
         features: list[int] = []
@@ -85,6 +86,7 @@ class Trees:
         leaf_outputs: list[int] = []
         leaf_values: list[float] = []
         roots: list[int] = []
+        first: dict[int, slice] = {}  # the leaves of each output's first tree
         for tree in self.trees:
             if tree.is_leaf[0]:
                 offset[tree.output] += tree.value[0]
@@ -93,6 +95,7 @@ class Trees:
             position = np.empty(len(tree.is_leaf), np.int64)
             position[conditions] = len(features) + np.arange(len(conditions))
             position[leaves] = len(leaf_values) + np.arange(len(leaves))
+            first.setdefault(tree.output, slice(len(leaf_values), len(leaf_values) + len(leaves)))
             roots.append(len(features))
             features += tree.feature[conditions].tolist()
             thresholds += tree.threshold[conditions].tolist()
@@ -106,6 +109,10 @@ class Trees:
             zero = graph.add("Mul", graph.columns(matrix, [0]), graph.constant(0.0))
             zero = graph.add("Where", graph.add("IsNaN", zero), graph.constant(0.0), zero)
             return graph.add("Add", zero, graph.constant(offset[None, :]))
+        weights = np.array(leaf_values)
+        for output, its_leaves in first.items():
+            weights[its_leaves] += offset[output]
+            offset[output] = 0.0
         total = graph.add(
             "TreeEnsemble",
             matrix,
@@ -120,9 +127,23 @@ class Trees:
             nodes_falsenodeids=children[1],
             nodes_falseleafs=child_is_leaf[1],
             leaf_targetids=leaf_outputs,
-            leaf_weights=numpy_helper.from_array(np.asarray(leaf_values, np.float64), "leaves"),
+            leaf_weights=numpy_helper.from_array(weights, "leaves"),
             n_targets=self.outputs,
             aggregate_function=_SUM,
             post_transform=_NO_TRANSFORM,
         )
         return graph.add("Add", total, graph.constant(offset[None, :])) if offset.any() else total
+
+
+def add_line(graph: Graph, z: str, slope: float, shift: float) -> str | None:
+    """Add ``slope * z + shift`` of z (N, 1), a sum of trees, as one with other leaves; ``None`` if z is none."""
+    node = graph.maker(z)
+    if node is None or node.op_type != "TreeEnsemble":
+        return None
+    trees = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    second = [*trees["tree_roots"], len(trees["nodes_featureids"])][1]
+    weights = slope * numpy_helper.to_array(trees["leaf_weights"])
+    weights[: second + 1] += shift  # the first tree's: as Trees.add_to writes them, with a leaf more than conditions
+    return graph.add(
+        "TreeEnsemble", *node.input, domain=ML, **trees | {"leaf_weights": numpy_helper.from_array(weights)}
+    )

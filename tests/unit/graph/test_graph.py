@@ -124,6 +124,24 @@ def test_rows_are_added_anew_where_they_do_not_come_from_all_sides() -> None:
     np.testing.assert_allclose(run(graph, x=[1.0, 2.0], z=[1.0, np.e])[:, 0], [1, 3], rtol=1e-15)
 
 
+def test_log_odds_are_taken_from_before_they_became_probabilities() -> None:
+    graph = Graph("odds")
+    graph.output(graph.mapped(graph.input("x"), lambda x: graph.add("Sigmoid", x)), "p", width=1)
+    graph = Graph.from_bytes(graph.to_bytes())  # as a calibrator extends the graph of a model
+    p = graph.reopen("p")
+
+    assert graph.log_odds(p) == "x"
+
+
+def test_what_is_no_logistic_curve_has_no_log_odds_at_hand() -> None:
+    graph = Graph("odds")
+    x = graph.input("x")
+    grown = graph.mapped(x, lambda x: graph.add("Exp", x))
+    twice = graph.mapped(x, lambda x: graph.add("Sigmoid", graph.add("Exp", x)))
+
+    assert [graph.log_odds(tensor) for tensor in (x, grown, twice, graph.add("Sigmoid", x))] == [None] * 4
+
+
 def test_the_second_of_two_classes_is_taken_from_before_the_first_was_made() -> None:
     graph = Graph("classes")
     both = graph.both_classes(graph.input("p"))

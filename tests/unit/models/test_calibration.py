@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,12 +13,15 @@ from sklearn.calibration import _SigmoidCalibration
 from sklearn.isotonic import IsotonicRegression
 
 from aforo.errors import TrainingError
+from aforo.export.inference import open_session
+from aforo.graph import Graph
 from aforo.models.calibration import CalibrationSpec, fit_calibrator
 from aforo.models.calibration.conformal import ConformalInterval
 from aforo.models.calibration.isotonic import Curve, IsotonicCalibration
 from aforo.models.calibration.platt import PlattCalibration
 from aforo.models.calibration.selection import brier_score, fold_of_each_row
 from aforo.models.estimators import Task
+from aforo.models.estimators.estimator import add_probabilities, probabilities_of
 
 BINARY = Task("binary", ("no", "yes"))
 MULTICLASS = Task("multiclass", ("a", "b", "c"))
@@ -44,6 +48,25 @@ def test_platt_is_scikit_learns_sigmoid_on_log_odds() -> None:
     found = PlattCalibration.fit(outputs, y).apply(outputs)["probabilities"][:, 1]
 
     np.testing.assert_allclose(found, expected, atol=1e-4)  # scikit-learn's optimiser stops at about 1e-5
+
+
+@pytest.mark.parametrize(("slope", "shift"), [(0.7, 0.1), (-0.5, 2.0), (3.0, -1.0), (0.0, 1.0)])
+def test_platt_in_a_graph_goes_on_from_the_log_odds_of_the_model(slope: float, shift: float) -> None:
+    z = np.concatenate([np.linspace(-40, 40, 161), [np.inf, -np.inf, np.nan]])[:, None]
+    calibrator = PlattCalibration(slopes=(slope,), shifts=(shift,))
+    graph = Graph("scores")
+    graph.output(add_probabilities(graph, graph.input("z"), BINARY), "scores", width=2)
+    graph = Graph.from_bytes(graph.to_bytes())
+    tensors = calibrator.add_to(graph, graph.reopen("scores"))
+    graph.output(tensors["probabilities"], "probabilities", width=2)
+    model = graph.to_bytes()
+
+    found = open_session(model).run(None, {"z": z})[0]
+
+    # Not the same bits: the log-odds of a probability next to 1 hang on its last bits, as those of the model do not.
+    expected = calibrator.apply(probabilities_of(z, BINARY))["probabilities"]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
+    assert "Log" not in {node.op_type for node in onnx.load_model_from_string(model).graph.node}
 
 
 def test_platt_undoes_overconfidence() -> None:

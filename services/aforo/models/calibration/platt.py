@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal, Self
 
 import numpy as np
@@ -10,6 +11,9 @@ import numpy.typing as npt
 from aforo.graph import Graph
 from aforo.models.calibration.calibrator import Matrix, ProbabilityCalibrator, class_columns, one_against_rest
 from aforo.models.calibration.logistic import CERTAIN, fit_logistic, log_odds, sigmoid, smoothed
+from aforo.models.trees import add_line
+
+_ENDS = np.array([CERTAIN, 1.0 - CERTAIN])
 
 
 class PlattCalibration(ProbabilityCalibrator):
@@ -54,7 +58,10 @@ class PlattCalibration(ProbabilityCalibrator):
         return sigmoid(log_odds(P) * np.array(self.slopes) + np.array(self.shifts))
 
     def add_map_to(self, graph: Graph, tensor: str) -> str:
-        p = graph.add("Clip", tensor, graph.constant(CERTAIN), graph.constant(1.0 - CERTAIN))
+        z = graph.log_odds(tensor)
+        if z is not None and self.width == 1:
+            return graph.mapped(self._add_line(graph, z), partial(graph.add, "Sigmoid"))
+        p = graph.add("Clip", tensor, *map(graph.constant, _ENDS))
         odds = graph.add("Div", p, graph.add("Sub", graph.constant(1.0), p))
 
         def curve(odds: str) -> str:
@@ -62,6 +69,15 @@ class PlattCalibration(ProbabilityCalibrator):
             return graph.add("Sigmoid", graph.add("Add", scaled, graph.constant([self.shifts])))
 
         return graph.mapped(odds, curve)
+
+    def _add_line(self, graph: Graph, z: str) -> str:
+        """Add the line through log-odds (N, 1), which may become part of the model."""
+        (slope,), (shift,), ends = self.slopes, self.shifts, log_odds(_ENDS)
+        line = add_line(graph, z, slope, shift)
+        if line is not None:
+            return graph.add("Clip", line, *map(graph.constant, np.sort(slope * ends + shift)))
+        clipped = graph.add("Clip", z, *map(graph.constant, ends))
+        return graph.add("Add", graph.add("Mul", clipped, graph.constant([self.slopes])), graph.constant([self.shifts]))
 
 
 def _fit_curve(z: Matrix, truth: Matrix) -> tuple[float, float]:
