@@ -135,15 +135,27 @@ class Trees:
         return graph.add("Add", total, graph.constant(offset[None, :])) if offset.any() else total
 
 
-def add_line(graph: Graph, z: str, slope: float, shift: float) -> str | None:
-    """Add ``slope * z + shift`` of z (N, 1), a sum of trees, as one with other leaves; ``None`` if z is none."""
+def add_line(graph: Graph, z: str, slope: float, shift: float, *, ends: Matrix) -> str | None:
+    """Add ``slope * clip(z, *ends) + shift`` of z (N, 1), a sum of trees, as one with other leaves.
+
+    Returns
+    -------
+    str or None
+        ``None`` if z is no sum of trees.
+    """
     node = graph.maker(z)
     if node is None or node.op_type != "TreeEnsemble":
         return None
     trees = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-    second = [*trees["tree_roots"], len(trees["nodes_featureids"])][1]
-    weights = slope * numpy_helper.to_array(trees["leaf_weights"])
-    weights[: second + 1] += shift  # the first tree's: as Trees.add_to writes them, with a leaf more than conditions
-    return graph.add(
+    leaves = numpy_helper.to_array(trees["leaf_weights"])
+    roots = np.array(trees["tree_roots"])
+    starts = roots + np.arange(len(roots))  # of each tree's leaves, of which it has one more than conditions
+    weights = slope * leaves
+    weights[: [*starts, len(leaves)][1]] += shift
+    line = graph.add(
         "TreeEnsemble", *node.input, domain=ML, **trees | {"leaf_weights": numpy_helper.from_array(weights)}
     )
+    low, high = ends
+    if low <= np.minimum.reduceat(leaves, starts).sum() and np.maximum.reduceat(leaves, starts).sum() <= high:
+        return line  # no row's sum is cut
+    return graph.add("Clip", line, *map(graph.constant, np.sort(slope * ends + shift)))

@@ -13,6 +13,8 @@ from onnx import TensorProto, helper
 from aforo.graph import Graph
 from aforo.models.trees import Tree, Trees, add_line
 
+NONE = np.array([-np.inf, np.inf])
+
 
 def stump(threshold: float, *, missing_left: bool, output: int = 0, low: float = -1.0, high: float = 1.0) -> Tree:
     return Tree(
@@ -129,23 +131,39 @@ def test_a_line_of_a_sum_of_trees_is_in_their_leaves(trees: tuple[Tree, ...], su
     graph = graph_of(1)
     graph.output(Trees(trees, outputs=1).add_to(graph, "x", offset=np.array([4.0])), "z", width=1)
     graph = Graph.from_bytes(graph.to_bytes())  # as a calibrator extends the graph of a model
-    graph.output(add_line(graph, graph.reopen("z"), -0.5, 8.0) or "", "y", width=1)
+    graph.output(add_line(graph, graph.reopen("z"), -0.5, 8.0, ends=NONE) or "", "y", width=1)
 
     assert operators_of(graph) == ["TreeEnsemble", "Identity"]
     X = np.array([[0.0], [1.0], [2.0]])
     assert run_graph(graph, X)[:, 0].tolist() == [8.0 - 0.5 * (total + 4.0) for total in sums]
 
 
+@pytest.mark.parametrize(
+    ("ends", "is_cut"),
+    [((23.0, 65.0), False), ((23.5, 65.0), True), ((23.0, 64.5), True), ((40.0, 50.0), True)],
+    ids=["as far as they reach", "from below", "from above", "from both"],
+)
+def test_a_sum_of_trees_is_cut_off_where_it_reaches_further(ends: tuple[float, float], is_cut: bool) -> None:
+    graph = graph_of(1)
+    trees = Trees((uneven(), stump(1.0, missing_left=True), uneven()), outputs=1)
+    z = trees.add_to(graph, "x", offset=np.array([4.0]))  # from 23 to 65
+    graph.output(add_line(graph, z, -0.5, 8.0, ends=np.array(ends)) or "", "y", width=1)
+
+    assert ("Clip" in operators_of(graph)) == is_cut
+    sums = np.clip([23.0, 43.0, 65.0], *ends)
+    assert run_graph(graph, np.array([[0.0], [1.0], [2.0]]))[:, 0].tolist() == (8.0 - 0.5 * sums).tolist()
+
+
 def test_a_line_of_anything_else_is_none_of_trees() -> None:
     graph = graph_of(1)
 
-    assert add_line(graph, "x", 2.0, 3.0) is None
-    assert add_line(graph, graph.columns("x", [0]), 2.0, 3.0) is None
+    assert add_line(graph, "x", 2.0, 3.0, ends=NONE) is None
+    assert add_line(graph, graph.columns("x", [0]), 2.0, 3.0, ends=NONE) is None
 
 
 def test_a_sum_of_trees_that_is_used_elsewhere_stays_what_it_is() -> None:
     graph = graph_of(1)
     z = Trees((stump(1.0, missing_left=True),), outputs=1).add_to(graph, "x", offset=np.zeros(1))
-    graph.output(graph.beside([z, add_line(graph, z, 2.0, 3.0) or ""]), "y", width=2)
+    graph.output(graph.beside([z, add_line(graph, z, 2.0, 3.0, ends=NONE) or ""]), "y", width=2)
 
     assert run_graph(graph, np.array([[0.0], [2.0]])).tolist() == [[-1.0, 1.0], [1.0, 5.0]]

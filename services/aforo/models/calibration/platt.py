@@ -73,9 +73,9 @@ class PlattCalibration(ProbabilityCalibrator):
     def _add_line(self, graph: Graph, z: str) -> str:
         """Add the line through log-odds (N, 1), which may become part of the model."""
         (slope,), (shift,), ends = self.slopes, self.shifts, log_odds(_ENDS)
-        line = add_line(graph, z, slope, shift)
+        line = add_line(graph, z, slope, shift, ends=ends)
         if line is not None:
-            return graph.add("Clip", line, *map(graph.constant, np.sort(slope * ends + shift)))
+            return line
         clipped = graph.add("Clip", z, *map(graph.constant, ends))
         return graph.add("Add", graph.add("Mul", clipped, graph.constant([self.slopes])), graph.constant([self.shifts]))
 
