@@ -15,6 +15,7 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from itertools import chain
 from typing import Annotated, Any, Literal
 
@@ -35,6 +36,8 @@ _KEPT_ORDERS = 64
 # So few that it takes longer to begin with a column than to put all columns into one.
 _FEW_ROWS = 64
 _LARGEST = sys.float_info.max
+# Numbers of values that are made one array: those of a row, and of batches as they come.
+_KEPT_PACKERS = 1_024
 
 
 class _Explain(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -338,12 +341,14 @@ class ColumnFiller:
         if not hasattr(own, "inputs"):
             texts = np.empty((len(self._text_places), 1, 1), dtype=object)
             numbers = np.empty((len(self._number_places), 1, 1))
-            own.texts, own.numbers, own.inputs = texts[:, 0, 0], numbers[:, 0, 0], self._by_name(texts, numbers)
-        own.texts[:] = [row[place] or "" for place, _ in self._text_places]
+            own.texts, own.numbers = texts[:, 0, 0], numbers.reshape(-1).view(np.uint8).data
+            own.inputs = self._by_name(texts, numbers)
+        if self._text_places:
+            own.texts[:] = [row[place] or "" for place, _ in self._text_places]
         values = [row[place] for place in self._number_places]
         for number, code_of in self._coded:
             values[number] = code_of(values[number])
-        own.numbers[:] = values  # numpy reads None as NaN, and True as 1
+        own.numbers[:] = _float64(values)
         inputs: dict[str, NDArray[Any]] = own.inputs
         return inputs
 
@@ -359,8 +364,13 @@ class ColumnFiller:
 
 def _float64(values: Sequence[Any]) -> bytes:
     """Return numbers as float64, NaN for ``None``, in half the time that numpy takes."""
-    pack = struct.Struct(f"{len(values)}d").pack
+    pack = _packer(len(values))
     try:
         return pack(*values)
     except struct.error:  # one is None
         return pack(*[math.nan if value is None else value for value in values])
+
+
+@lru_cache(_KEPT_PACKERS)
+def _packer(count: int) -> Callable[..., bytes]:
+    return struct.Struct(f"{count}d").pack
