@@ -31,7 +31,6 @@ from report import CASES, as_table, plot
 from server_process import running
 from subject import Subject
 
-DISTINCT_REQUESTS = 16
 TOLERANCE = 1e-9
 
 
@@ -44,6 +43,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
     parser.add_argument("--workers", type=int, default=1, help="of our service")
+    parser.add_argument("--distinct", type=int, default=16, help="requests; they differ in rows and in X-Request-ID")
     parser.add_argument("--server-core", type=int, nargs="*", default=[0])
     parser.add_argument("--client-core", type=int, default=1)
     parser.add_argument("--sleeping-client", action="store_true", help="as it is in any case where cores are shared")
@@ -77,7 +77,7 @@ def measure(chosen: list[Contender], subject: Subject, arguments: argparse.Names
     for number in range(arguments.rounds):
         for contender in chosen:
             try:
-                measured[contender.name].append(measure_once(contender, subject, arguments.seconds, exchanges, awake))
+                measured[contender.name].append(measure_once(contender, subject, arguments, exchanges, awake))
                 outcome = "measured"
             except (RuntimeError, OSError) as error:
                 if contender.name not in OTHERS:
@@ -92,6 +92,7 @@ def measure(chosen: list[Contender], subject: Subject, arguments: argparse.Names
             "sleeping_client": not awake,
             "load_average": os.getloadavg(),
         },
+        "distinct_requests": arguments.distinct,
         "rounds": arguments.rounds,
         "seconds": arguments.seconds,
         "failed": failed,
@@ -102,7 +103,7 @@ def measure(chosen: list[Contender], subject: Subject, arguments: argparse.Names
 def measure_once(
     contender: Contender,
     subject: Subject,
-    seconds: float,
+    arguments: argparse.Namespace,
     exchanges: dict[tuple[str, int], list[Exchange]],
     stays_awake: bool,
 ) -> dict[str, Any]:
@@ -119,10 +120,10 @@ def measure_once(
         for rows, connections in CASES:
             key = (contender.name, rows)
             if key not in exchanges:
-                exchanges[key] = prepare(contender, server.port, subject.rows, rows)
+                exchanges[key] = prepare(contender, server.port, subject.rows, rows, arguments.distinct)
             keep_busy = partial(drive, server.port, exchanges[key], connections=connections, stays_awake=stays_awake)
             keep_busy(seconds=0.5)
-            load = keep_busy(seconds=seconds)
+            load = keep_busy(seconds=arguments.seconds)
             judge(contender, load, exchanges[key], rows)
             figures["cases"][f"{rows} x {connections}"] = {
                 "requests_per_s": load.requests_per_s,
@@ -148,12 +149,13 @@ def medians(rounds: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def prepare(contender: Contender, port: int, rows: list[dict[str, Any]], size: int) -> list[Exchange]:
+def prepare(contender: Contender, port: int, rows: list[dict[str, Any]], size: int, distinct: int) -> list[Exchange]:
     """Build distinct requests, and keep the answer to each whose numbers are right."""
     exchanges = []
-    for place in range(DISTINCT_REQUESTS):
+    for place in range(distinct):
         chosen = [rows[(place * size + i) % len(rows)] for i in range(size)]
-        request = post(contender.path, json.dumps(contender.body(chosen)).encode(), contender.headers)
+        headers = {**contender.headers, "X-Request-ID": f"benchmark-{place}"}
+        request = post(contender.path, json.dumps(contender.body(chosen)).encode(), headers)
         status, answer = ask(port, request)
         if b" 200 " not in status:
             raise RuntimeError(f"{contender.name}: {status!r} {answer[:500]!r}")

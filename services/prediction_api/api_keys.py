@@ -141,11 +141,13 @@ class ApiKeys:
         )
         return True
 
-    def admit(self, headers: Mapping[bytes, bytes], scope: Scope, known: KnownCaller | None = None) -> str:
+    def admit(self, presented: bytes, scope: Scope, known: KnownCaller | None = None) -> str:
         """Return the name of the caller's key; "" where keys are off.
 
         Parameters
         ----------
+        presented
+            See :func:`presented_key`.
         known
             That of the connection, which is asked first and told.
 
@@ -156,12 +158,6 @@ class ApiKeys:
         """
         if self._path is None:
             return ""
-        presented = headers.get(b"x-api-key")
-        if presented is None:
-            scheme, _, presented = headers.get(b"authorization", b"").partition(b" ")
-            if scheme.lower() != b"bearer":
-                presented = b""
-        presented = presented.strip()
         # In constant time here as well: behind a proxy, a connection may be that of several callers.
         if (
             known is not None
@@ -211,6 +207,16 @@ class ApiKeys:
                 headers={"Retry-After": str(max(1, round(wait_s + 0.5)))},
             )
         _SLOT.pack_into(self._meter, slot, arrival + 1.0 / rate)
+
+
+def presented_key(headers: Mapping[bytes, bytes]) -> bytes:
+    """Return the key that a request presents, as ``X-API-Key`` or as bearer token; empty if it does not."""
+    presented = headers.get(b"x-api-key")
+    if presented is None:
+        scheme, _, presented = headers.get(b"authorization", b"").partition(b" ")
+        if scheme.lower() != b"bearer":
+            return b""
+    return presented.strip()
 
 
 def shared_meter() -> mmap.mmap:

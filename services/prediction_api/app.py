@@ -17,20 +17,21 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from prediction_api import describing
-from prediction_api.api_keys import ApiKeys
+from prediction_api.api_keys import ApiKeys, presented_key
 from prediction_api.api_keys import Scope as KeyScope
 from prediction_api.bodies import Receive
 from prediction_api.challenging import Challenging
 from prediction_api.describing import ModelDescription, ModelList, Readiness, VersionDescription
 from prediction_api.event_routes import event_routes
 from prediction_api.events import Events
+from prediction_api.heads import own_request_id
 from prediction_api.local_copy import CopyStatus
 from prediction_api.metrics import Metrics, exposition
 from prediction_api.openapi import OpenApiPage
 from prediction_api.options import Limits
 from prediction_api.outbox import Outbox
 from prediction_api.page import page_routes
-from prediction_api.predicting import Predicting, Scope, Send, problem_headers, request_id_of
+from prediction_api.predicting import Predicting, Scope, Send, new_request_id, problem_headers
 from prediction_api.problems import Problem
 from prediction_api.protocols.inference_v2 import input_metadata, output_metadata
 from prediction_api.served_models import ServedModels
@@ -89,7 +90,7 @@ class Application:
         if target is not None:
             await self.predicting(scope, receive, send, target)
             return
-        request_id = request_id_of(dict(scope["headers"]))
+        request_id = own_request_id(dict(scope["headers"])) or new_request_id()
         scope["aforo.request_id"] = request_id
 
         async def send_with_id(message: Any) -> None:
@@ -130,7 +131,7 @@ def _api(
 
 def _needs_key(keys: ApiKeys, scope: KeyScope) -> Any:
     def admit(request: Request) -> None:
-        keys.admit(dict(request.scope["headers"]), scope)
+        keys.admit(presented_key(dict(request.scope["headers"])), scope)
 
     return Depends(admit)
 

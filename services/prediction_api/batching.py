@@ -1,7 +1,7 @@
 """Scores together what waits together.
 
 All requests that reach a version in one turn of the event loop are scored in one call of the graph. Nothing waits
-for company: a lone request is scored in the turn in which it came. Long requests are scored in slices, and
+for company: a lone request is scored in the turn in which it came, or at once. Long requests are scored in slices, and
 between two slices whatever else has come is served, so they cannot block short ones.
 """
 
@@ -180,21 +180,26 @@ class Batcher:
             else:
                 self._is_scheduled = False
 
-    def _score_batch(self, batch: list[_Waiting]) -> None:
-        rows = batch[0].rows if len(batch) == 1 else list(chain.from_iterable([waiting.rows for waiting in batch]))
+    def score_now(self, rows: Sequence[Row], done: Done) -> None:
+        """Score ``rows``, no more than a slice, ahead of whatever waits, and tell ``done``."""
         try:
             predictions = self._score(rows)
-        except Exception as error:  # every waiting request learns of it, and logs it with its own id
-            for waiting in batch:
-                self._finish(waiting, None, error)
+        except Exception as error:
+            done(None, error)
         else:
             self._observe(len(rows))
-            start = 0
-            for waiting in batch:
-                end = start + len(waiting.rows)
-                self._finish(waiting, predictions[start:end], None)
-                start = end
+            done(predictions, None)
         self._on_told()
+
+    def _score_batch(self, batch: list[_Waiting]) -> None:
+        def share(predictions: list[Prediction] | None, error: Exception | None) -> None:
+            start = 0
+            for waiting in batch:  # each learns of an error, and logs it with its own id
+                end = start + len(waiting.rows)
+                self._finish(waiting, None if predictions is None else predictions[start:end], error)
+                start = end
+
+        self.score_now(batch[0].rows if len(batch) == 1 else list(chain.from_iterable([w.rows for w in batch])), share)
 
     def _score_slice(self) -> None:
         waiting = self._long.popleft()

@@ -31,6 +31,7 @@ from prediction_api.bodies import ClientGoneError, Receive, decompress, gzip, re
 from prediction_api.busy_polling import BusyPolling
 from prediction_api.challenging import Challenging, RunningTrial
 from prediction_api.explanations import Explanations
+from prediction_api.heads import Head, Target, own_request_id
 from prediction_api.metrics import Counter, Metrics
 from prediction_api.options import Limits
 from prediction_api.outbox import Outbox
@@ -56,7 +57,6 @@ _PATH = re.compile(
     r"/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+)|/aliases/(?P<alias>[^/]+))?/(?P<verb>predict|invocations)"
     r"|/v2/models/(?P<v2_name>[^/]+)(?:/versions/(?P<v2_version>[^/]+))?/(?P<v2_verb>infer)"
 )
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _KEPT_PATHS = 1_024
 # Compressing a short answer costs both sides more than it saves.
 _LEAST_COMPRESSED_BYTES = 8_192
@@ -66,25 +66,25 @@ LONG_BODY_BYTES = 256 * 2**10
 _MOST_LONG_BODIES = 32
 
 
-class Target(NamedTuple):
-    """What a path asks for."""
-
-    protocol: PredictionProtocol
-    model: str
-    version: str | None
-    alias: str | None
-
-
 class PredictionRequest:
-    """One request on its way."""
+    """One request on its way.
 
-    __slots__ = ("caller", "champion", "headers", "id", "known", "served", "started", "target", "trial")
+    Parameters
+    ----------
+    head
+        Its own, or one that is alike.
+    headers
+        Its own.
+    """
 
-    def __init__(self, target: Target, headers: Mapping[bytes, bytes]) -> None:
+    __slots__ = ("caller", "champion", "head", "headers", "id", "known", "served", "started", "target", "trial")
+
+    def __init__(self, head: Head, headers: Mapping[bytes, bytes]) -> None:
         self.started = time.perf_counter()
-        self.target = target
+        self.head = head
+        self.target = head.target
         self.headers = headers
-        self.id = request_id_of(headers)
+        self.id = own_request_id(headers) or new_request_id()
         self.caller = ""
         self.known: KnownCaller | None = None
         self.served: ServedVersion | None = None
@@ -142,6 +142,8 @@ class Predicting:
         self._metrics = metrics
         self.outbox = outbox
         self.busy_polling = BusyPolling(limits.busy_poll_s)
+        self.asked_last = 0
+        """The connection in the fast lane that asked last, by its ``id``."""
         self._challenging = challenging
         self._protocols: dict[str, PredictionProtocol] = {
             "predict": NativeProtocol(),
@@ -172,7 +174,8 @@ class Predicting:
         return target
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, target: Target) -> None:
-        request = scope.get(ADMITTED) or PredictionRequest(target, dict(scope["headers"]))
+        headers = dict(scope["headers"])
+        request = scope.get(ADMITTED) or PredictionRequest(Head(target, headers), headers)
         try:
             if scope["method"] != "POST":
                 raise Problem(
@@ -237,8 +240,11 @@ class Predicting:
         Problem
             It may not be answered.
         """
-        request.caller = self._keys.admit(request.headers, "predict", request.known)
-        refuse_other_media(request.headers)
+        head = request.head
+        request.caller = self._keys.admit(head.presented, "predict", request.known)
+        if not head.is_understood:
+            refuse_other_media(head.headers)
+            head.is_understood = True
 
     def route(self, request: PredictionRequest, served: ServedVersion) -> ServedVersion:
         """Return who answers: the challenger on trial instead of ``served``, the champion, for its share of callers."""
@@ -319,11 +325,8 @@ _process = secrets.token_hex(6)
 _numbers = itertools.count()
 
 
-def request_id_of(headers: Mapping[bytes, bytes]) -> str:
-    """Return the client's ``X-Request-ID`` if it is one of plain signs, else a new one."""
-    own = headers.get(b"x-request-id")
-    if own is not None and _REQUEST_ID.fullmatch(own):
-        return own.decode("ascii")
+def new_request_id() -> str:
+    """Return the id of a request that has none of its own."""
     return f"{_process}-{next(_numbers):x}"
 
 

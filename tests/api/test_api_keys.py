@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aforo.errors import SettingsError
-from prediction_api.api_keys import ApiKeys, ApiKeysFile, KnownCaller, new_key
+from prediction_api.api_keys import ApiKeys, ApiKeysFile, KnownCaller, new_key, presented_key
 from prediction_api.problems import Problem
 
 
@@ -32,8 +32,8 @@ def test_a_known_key_is_admitted_by_either_header(tmp_path):
     key = new_key("web shop")
     keys = ApiKeys(write(tmp_path / "keys.json", new_key("other"), key))
 
-    assert keys.admit(bearer(key), "predict") == "web shop"
-    assert keys.admit({b"x-api-key": key.key.encode()}, "predict") == "web shop"
+    assert keys.admit(presented_key(bearer(key)), "predict") == "web shop"
+    assert keys.admit(presented_key({b"x-api-key": key.key.encode()}), "predict") == "web shop"
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_an_unknown_key_is_unauthenticated(tmp_path, headers):
     keys = ApiKeys(write(tmp_path / "keys.json", new_key("web shop")))
 
     with pytest.raises(Problem) as refusal:
-        keys.admit(headers, "predict")
+        keys.admit(presented_key(headers), "predict")
 
     assert (refusal.value.status, refusal.value.code) == (401, "unauthenticated")
     assert "WWW-Authenticate" in refusal.value.headers
@@ -63,7 +63,7 @@ def test_a_key_without_the_scope_is_forbidden(tmp_path):
     keys = ApiKeys(write(tmp_path / "keys.json", key))
 
     with pytest.raises(Problem) as refusal:
-        keys.admit(bearer(key), "predict")
+        keys.admit(presented_key(bearer(key)), "predict")
 
     assert refusal.value.status == 403
 
@@ -78,7 +78,7 @@ def test_a_key_is_slowed_to_its_rate_after_a_burst_of_one_second(tmp_path):
         admitted = 0
         for _ in range(requests):
             try:
-                keys.admit(bearer(key), "predict")
+                keys.admit(presented_key(bearer(key)), "predict")
                 admitted += 1
             except Problem as problem:
                 refusals.append(problem)
@@ -97,9 +97,9 @@ def test_a_slow_rate_still_lets_the_first_request_through(tmp_path):
     key = new_key("slow", requests_per_s=0.1)
     keys = ApiKeys(write(tmp_path / "keys.json", key))
 
-    assert keys.admit(bearer(key), "predict") == "slow"
+    assert keys.admit(presented_key(bearer(key)), "predict") == "slow"
     with pytest.raises(Problem) as refusal:
-        keys.admit(bearer(key), "predict")
+        keys.admit(presented_key(bearer(key)), "predict")
     assert 9 <= int(refusal.value.headers["Retry-After"]) <= 11
 
 
@@ -111,7 +111,7 @@ def test_a_known_caller_is_not_looked_up_again_and_nobody_else_is_taken_for_them
     monkeypatch.setattr(ApiKeys, "_find", lambda own, key, find=ApiKeys._find: looked_up.append(key) or find(own, key))
 
     for headers in (bearer(first), bearer(first), {b"x-api-key": first.key.encode()}):
-        assert keys.admit(headers, "predict", known) == "first"
+        assert keys.admit(presented_key(headers), "predict", known) == "first"
     assert looked_up == [first.key.encode()]
     for headers, code in (
         (bearer(second), "forbidden"),
@@ -119,9 +119,9 @@ def test_a_known_caller_is_not_looked_up_again_and_nobody_else_is_taken_for_them
         ({}, "unauthenticated"),
     ):
         with pytest.raises(Problem) as refusal:
-            keys.admit(headers, "predict", known)
+            keys.admit(presented_key(headers), "predict", known)
         assert refusal.value.code == code
-    assert keys.admit(bearer(first), "predict", known) == "first"
+    assert keys.admit(presented_key(bearer(first)), "predict", known) == "first"
 
 
 def test_a_known_caller_is_slowed_to_its_rate(tmp_path):
@@ -129,9 +129,9 @@ def test_a_known_caller_is_slowed_to_its_rate(tmp_path):
     keys = ApiKeys(write(tmp_path / "keys.json", key))
     known = KnownCaller()
 
-    assert keys.admit(bearer(key), "predict", known) == "slow"
+    assert keys.admit(presented_key(bearer(key)), "predict", known) == "slow"
     with pytest.raises(Problem) as refusal:
-        keys.admit(bearer(key), "predict", known)
+        keys.admit(presented_key(bearer(key)), "predict", known)
     assert refusal.value.code == "rate_limited"
 
 
@@ -140,18 +140,18 @@ def test_a_known_caller_whose_key_is_taken_away_is_refused(tmp_path):
     path = write(tmp_path / "keys.json", first, second)
     keys = ApiKeys(path)
     known = KnownCaller()
-    assert keys.admit(bearer(first), "predict", known) == "first"
+    assert keys.admit(presented_key(bearer(first)), "predict", known) == "first"
 
     write(path, second)
     assert keys.reload()
 
     with pytest.raises(Problem) as refusal:
-        keys.admit(bearer(first), "predict", known)
+        keys.admit(presented_key(bearer(first)), "predict", known)
     assert refusal.value.code == "unauthenticated"
 
 
 def test_without_a_file_everybody_is_admitted():
-    assert ApiKeys(None).admit({}, "admin") == ""
+    assert ApiKeys(None).admit(presented_key({}), "admin") == ""
 
 
 def test_a_changed_file_is_read_again_and_a_broken_one_leaves_the_keys_of_before(tmp_path):
@@ -161,11 +161,11 @@ def test_a_changed_file_is_read_again_and_a_broken_one_leaves_the_keys_of_before
 
     write(path, first, second)
     assert keys.reload()
-    assert keys.admit(bearer(second), "predict") == "second"
+    assert keys.admit(presented_key(bearer(second)), "predict") == "second"
     path.write_text('{"keys": [{"name": "x", "sha256": "short"}]}')
     with pytest.raises(SettingsError, match=r"keys\.0\.sha256"):
         keys.reload()
-    assert keys.admit(bearer(first), "predict") == "first"
+    assert keys.admit(presented_key(bearer(first)), "predict") == "first"
 
 
 def test_a_file_that_is_not_there_stops_the_start(tmp_path):

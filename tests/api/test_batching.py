@@ -87,6 +87,41 @@ def test_those_who_were_scored_together_have_all_been_told_before_others_are(fai
     assert said == ["first", "second", "told", "third", "told", "long", "told"]
 
 
+def test_rows_that_are_scored_now_wait_for_nobody():
+    said = []
+    scorer = Scorer()
+
+    async def run():
+        batcher = batcher_of(scorer, on_told=lambda: said.append("told"))
+        batcher.enqueue([(1,), (2,)], soon(), lambda *_: said.append("waited"), is_gone=lambda: False)
+        batcher.score_now([(3,)], lambda predictions, error: said.append((predictions, error)))
+        await asyncio.sleep(0)
+
+    asyncio.run(run())
+
+    assert said == [([(3,)], None), "told", "waited", "told"]
+    assert scorer.sizes == [1, 2]
+
+
+def test_rows_that_are_scored_now_and_fail_tell_so_and_leave_the_others_be():
+    said = []
+
+    def score(rows):
+        if (0,) in rows:
+            raise ValueError("a zero")
+        return list(rows)
+
+    async def run():
+        batcher = batcher_of(score, on_told=lambda: said.append("told"))
+        answer = asyncio.ensure_future(batcher.submit([(1,)], soon()))
+        await asyncio.sleep(0)
+        batcher.score_now([(0,)], lambda predictions, error: said.append((predictions, str(error))))
+        return await answer
+
+    assert asyncio.run(run()) == [(1,)]
+    assert said == [(None, "a zero"), "told", "told"]
+
+
 def test_whoever_fails_at_being_told_does_not_hold_up_those_behind():
     async def run():
         asyncio.get_running_loop().set_exception_handler(lambda *_: None)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import socket
+import time
+from itertools import pairwise
 
 import pytest
 
+from prediction_api.api_keys import ApiKeysFile, new_key
 from prediction_api.predicting import LONG_BODY_BYTES
 
 GOOD = {"origin": "JFK", "distance": 500.5, "is_holiday": True}
 
 
-def exchange(service, *parts, expect=1, ends=False):
+def exchange(service, *parts, expect=1, ends=False, pause_s=0.0):
     """Send raw bytes; return status lines and bodies of the answers. Whoever ``ends`` says that nothing follows."""
     host, port = service.url.removeprefix("http://").split(":")
     answers = []
@@ -21,6 +25,7 @@ def exchange(service, *parts, expect=1, ends=False):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for part in parts:
             connection.sendall(part)
+            time.sleep(pause_s)
         if ends:
             connection.shutdown(socket.SHUT_WR)
         buffer = b""
@@ -96,6 +101,74 @@ def test_what_is_pipelined_behind_many_rows_is_answered_after_them(service, ends
 
     assert len(many) < LONG_BODY_BYTES
     assert [answer[2] for answer in together] == alone
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_requests_that_begin_alike_are_told_apart_however_they_are_cut(service, seed):
+    """Their heads are the same bytes, and read once; some come in one piece, some in several, some together."""
+    bodies = [json.dumps({"rows": [{**GOOD, "distance": distance}]}).encode() for distance in range(100, 112)]
+    alone = [exchange(service, chunked(body))[0][2] for body in bodies]
+    messages = [chunked(body) if number % 5 == 4 else request(body) for number, body in enumerate(bodies)]
+    chance = random.Random(seed)
+    parts = []
+    for message in messages * 2:
+        cuts = sorted(chance.sample(range(1, len(message)), chance.choice([0, 0, 0, 1, 2])))
+        pieces = [message[start:end] for start, end in pairwise([0, *cuts, len(message)])]
+        if parts and chance.random() < 0.3:
+            parts[-1] += pieces.pop(0)
+        parts += pieces
+
+    answers = exchange(service, *parts, expect=24, pause_s=0.005)
+
+    assert [answer[2] for answer in answers] == alone * 2
+
+
+def test_an_explanation_behind_requests_that_begin_alike_is_one(service):
+    """It takes the usual road from there, with headers that are its own."""
+    asked = {"rows": [GOOD], "explain": True}
+    plain = request(json.dumps({"rows": [GOOD]}).encode())
+    explained = request(json.dumps(asked).encode()).replace(b"X-Request-ID: 1", b"X-Request-ID: why")
+    (alone,) = exchange(service, explained)
+
+    answers = exchange(service, plain, plain, explained, plain, expect=4, pause_s=0.05)
+
+    assert [b"explanation" in answer[2] for answer in answers] == [False, False, True, False]
+    assert answers[2][2] == alone[2]
+    assert b'"request_id":"why"' in answers[2][2]
+
+
+@pytest.mark.parametrize("before", [b"\r\n", b"\r\n\r\n"], ids=["one", "two"])
+def test_empty_lines_before_a_request_are_no_head(service, before):
+    """A server skips them (RFC 9112, section 2.2); what comes behind them is a head, and no body."""
+    message = before + request(json.dumps({"rows": [GOOD]}).encode())
+    answers = exchange(service, message, message, message, before, message, expect=4, pause_s=0.005)
+
+    assert [answer[0] for answer in answers] == [200] * 4
+
+
+def test_a_key_that_is_taken_away_is_refused_on_a_kept_connection(registry, run_service, tmp_path):
+    first, second = new_key("first"), new_key("second")
+    keys = tmp_path / "keys.json"
+    keys.write_text(ApiKeysFile(keys=(first.entry, second.entry)).model_dump_json())
+    registry.add("flight_delay", "1")
+    registry.point("flight_delay", champion="1")
+    body = json.dumps({"rows": [GOOD]}).encode()
+    message = request(body, "/models/flight_delay/predict", f"X-API-Key: {first.key}")
+    with run_service(registry, api_keys_file=str(keys)) as service:
+        host, port = service.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=20) as connection:
+
+            def status() -> bytes:
+                connection.sendall(message)
+                return connection.recv(65_536)[9:12]
+
+            assert [status() for _ in range(3)] == [b"200"] * 3
+            keys.write_text(ApiKeysFile(keys=(second.entry,)).model_dump_json())
+            end = time.monotonic() + 20
+            while (last := status()) == b"200" and time.monotonic() < end:
+                time.sleep(0.05)
+
+    assert last == b"401"
 
 
 def test_a_request_that_comes_byte_by_byte_is_answered(service):
