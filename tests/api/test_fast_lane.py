@@ -137,6 +137,68 @@ def test_an_explanation_behind_requests_that_begin_alike_is_one(service):
     assert b'"request_id":"why"' in answers[2][2]
 
 
+# What a parser reads in another way than the head that it was put into.
+FRAGMENTS = (
+    *(
+        b"\r\n",
+        b"\n",
+        b"\r",
+        b"\r\n ",
+        b" ",
+        b"\t",
+        b":",
+        b",",
+        b"\0",
+        b"\xff",
+        b"0",
+        b"1",
+        b"x",
+        b"GET",
+        b"HTTP/1.0",
+        b"%41",
+    ),
+    *(
+        b"Transfer-Encoding: chunked\r\n",
+        b"Content-Length: 3\r\n",
+        b"Connection: close\r\n",
+        b"Expect: 100-continue\r\n",
+    ),
+    *(b"Content-Encoding: br\r\n", b"Upgrade: h2c\r\n", b"X-Request-ID: 2\r\n", b"Accept: text/html\r\n"),
+)
+
+
+def damaged(message, chance):
+    head, end, body = message.partition(b"\r\n\r\n")
+    head = bytearray(head + end)
+    for _ in range(chance.choice([1, 1, 2])):
+        starts = [0, *(found.end() for found in re.finditer(rb"\r\n|: ", bytes(head)))]
+        at = chance.choice([chance.choice(starts), chance.randrange(len(head) + 1)])
+        removed = chance.choice([0, 0, 1, 3])
+        head[at : at + removed] = chance.choice([b"", *FRAGMENTS])
+    return bytes(head) + body
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_head_is_read_the_same_behind_one_that_is_much_like_it(service, seed):
+    """On a connection of its own it is parsed, whatever it is."""
+    chance = random.Random(seed)
+    body = json.dumps({"rows": [GOOD]}).encode()
+    good = request(body, "/models/flight_delay/predict", "traceparent: 00-0af7-b7ad-01", "Accept: */*")
+    for _ in range(50):
+        message = damaged(good, chance)
+
+        alone = exchange(service, message, expect=9, ends=True)
+        first, second, *behind = exchange(service, good, good, message, expect=9, ends=True, pause_s=0.002)
+
+        assert first[0] == second[0] == 200
+        assert without_own_ids(behind) == without_own_ids(alone), message
+
+
+def without_own_ids(answers):
+    """Leave out the ids that the service chose itself."""
+    return [(status, re.sub(rb"[0-9a-f]{12}-[0-9a-f]+", b"?", body)) for status, _, body in answers]
+
+
 @pytest.mark.parametrize("before", [b"\r\n", b"\r\n\r\n"], ids=["one", "two"])
 def test_empty_lines_before_a_request_are_no_head(service, before):
     """A server skips them (RFC 9112, section 2.2); what comes behind them is a head, and no body."""
