@@ -30,7 +30,7 @@ def as_table(results: dict[str, Any]) -> str:
             f"{server['cases'][case]['requests_per_s']:,.0f} ({server['cases'][case]['p99_ms']:.1f})" for case in NAMES
         ]
         lines.append(f"| {name} | {' | '.join(figures)} | {server['pss_mb']:.0f} | {server['start_s']:.2f} |")
-    if OWN in servers:
+    if OWN in servers and len(servers) > 1:
         lines += ["", f"| {OWN} ÷ | " + " | ".join(NAMES) + " |", f"|---|{'---|' * len(NAMES)}"]
         for name in servers:
             if name != OWN:

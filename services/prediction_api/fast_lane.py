@@ -169,7 +169,7 @@ class FastLaneProtocol(GuardedProtocol):
         head = Head(target, headers)
         request = self._request(head, headers)
         end = len(received) - int(length)
-        if request is not None and end > 0 and self._unlike < _MOST_UNLIKE and self.parser.should_keep_alive():
+        if request is not None and end > 0 and self._unlike < _MOST_UNLIKE:
             self._unlike += 1
             self._alike = AlikeHeads.of(head, received[:end])
         return request
