@@ -6,7 +6,7 @@
 
 The service is kept busy for a share of the time (``--busy 0.5`` is half load). Its memory is read every ten seconds;
 the slope is that of a straight line through the readings after the first tenth of the time, in which allocators and
-caches fill.
+caches fill and all versions are loaded. ``anonymous`` is memory without the pages of files, which others may share.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def soak(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
 def _keep_busy(arguments: argparse.Namespace, server: Server, requests: list[bytes], copy: Path) -> dict[str, object]:
     statuses: dict[str, int] = {}
     times: list[float] = []
-    sizes_mb: list[float] = []
+    sizes_mb: dict[str, list[float]] = {"pss": [], "anonymous": []}
     count = swaps = closed = 0
     started = read_at = swapped_at = time.monotonic()
     end = started + arguments.minutes * 60
@@ -77,12 +77,14 @@ def _keep_busy(arguments: argparse.Namespace, server: Server, requests: list[byt
         if now - read_at >= READ_S:
             read_at = now
             times.append(now - started)
-            sizes_mb.append(server.pss_mb())
-            sys.stderr.write(f"{now - started:.0f} s: {count:,} requests, {sizes_mb[-1]:.1f} MB\n")
+            sizes_mb["pss"].append(server.pss_mb())
+            sizes_mb["anonymous"].append(server.pss_mb("Pss_Anon"))
+            last = ", ".join(f"{sizes[-1]:.1f} MB {name}" for name, sizes in sizes_mb.items())
+            sys.stderr.write(f"{now - started:.0f} s: {count:,} requests, {last}\n")
         time.sleep((time.monotonic() - now) * (1 / arguments.busy - 1))
     seconds = time.monotonic() - started
     kept = np.array(times) >= seconds / 10
-    hours, sizes = np.array(times)[kept] / 3600, np.array(sizes_mb)[kept]
+    hours = np.array(times)[kept] / 3600
     return {
         "minutes": round(seconds / 60, 1),
         "requests": count,
@@ -90,10 +92,15 @@ def _keep_busy(arguments: argparse.Namespace, server: Server, requests: list[byt
         "champion_changes": swaps,
         "connections_cut_off": closed,
         "answers_other_than_the_first_by_status": statuses,
-        "pss_mb_first": sizes_mb[0],
-        "pss_mb_after_a_tenth": float(sizes[0]),
-        "pss_mb_last": sizes_mb[-1],
-        "slope_mb_per_hour": float(np.polyfit(hours, sizes, 1)[0]),
+        "memory_mb": {
+            name: {
+                "first": sizes[0],
+                "after_a_tenth": float(np.array(sizes)[kept][0]),
+                "last": sizes[-1],
+                "slope_per_hour": float(np.polyfit(hours, np.array(sizes)[kept], 1)[0]),
+            }
+            for name, sizes in sizes_mb.items()
+        },
     }
 
 
