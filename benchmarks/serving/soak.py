@@ -147,7 +147,7 @@ def _requests(subject: Subject, headers: dict[str, str]) -> list[bytes]:
         post(f"{model}/predict", b'{"rows": [' + b"[" * 200, headers),
         post(f"{model}/predict", b"\xff\xfe\x00", headers),
         post(f"{model}/predict", b'{"rows": [NaN]}', headers),
-        post(f"{model}/predict", json.dumps(bodies[0][1]).encode(), {"Authorization": "Bearer wrong"}),
+        post(f"{model}/predict", json.dumps(bodies[0][1]).encode(), {**headers, "Authorization": "Bearer wrong"}),
     ]
 
 
