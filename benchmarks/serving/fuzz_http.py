@@ -40,7 +40,7 @@ def main() -> int:
         subject = Subject(arguments.home, arguments.model, Path(folder))
         contender = own(subject, ["nice"], workers=1)
         with running(contender, subject) as server:
-            first_mb, started, runs = server.pss_mb(), time.monotonic(), []
+            first_mb, started, runs = server.memory_mb().pss, time.monotonic(), []
             while (left_s := arguments.minutes * 60 - (time.monotonic() - started)) > 10:
                 command = [arguments.schemathesis, "run", f"http://127.0.0.1:{server.port}/openapi.json"]
                 for name, value in contender.headers.items():
@@ -51,12 +51,12 @@ def main() -> int:
                 command += ["--max-examples", "500", "--seed", str(len(runs))]
                 done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env={**os.environ})
                 runs.append(done.returncode)
-                sys.stderr.write(f"run {len(runs)} ended with {done.returncode}, {server.pss_mb():.1f} MB\n")
+                sys.stderr.write(f"run {len(runs)} ended with {done.returncode}, {server.memory_mb().pss:.1f} MB\n")
                 if done.returncode:
                     sys.stderr.write(done.stdout[-6_000:])
                 else:
                     sys.stderr.write("\n".join(done.stdout.splitlines()[-12:]) + "\n")
-            last_mb = server.pss_mb()
+            last_mb = server.memory_mb().pss
             log = (Path(folder) / "aforo.log").read_text()
     print(
         json.dumps(

@@ -62,7 +62,7 @@ def main() -> None:
                     point(copy, after)
                     seconds = answered_by(server, contender, subject, after, workers)
                     touch(server, contender, subject)
-                    sizes.append(server.pss_mb())
+                    sizes.append(server.memory_mb().pss)
             added = (sizes[1] - sizes[0]) / 2
             print(
                 f"| {name} | {sizes[0]:.0f} | {sizes[1]:.0f} | {added:.1f} | {added / sizes[0]:.0%} | {seconds:.1f} |"

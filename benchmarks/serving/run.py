@@ -130,7 +130,7 @@ def measure_once(
                 "p50_ms": load.percentile_s(50) * 1e3,
                 "p99_ms": load.percentile_s(99) * 1e3,
             }
-        figures["pss_mb"] = server.pss_mb()
+        figures["pss_mb"] = server.memory_mb().pss
     return figures
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import NamedTuple
 
 import psutil
 from contenders import Contender
@@ -22,6 +22,20 @@ from subject import Subject
 _START_S = 180
 # A server may want ports beside its own.
 _PORTS_IN_A_ROW = 3
+
+
+class Memory(NamedTuple):
+    """Proportional set sizes: a page that several processes map counts for each with its share.
+
+    Attributes
+    ----------
+    anonymous
+        Without the pages of files. Those of libraries are shared with whoever else runs them just then, and count for
+        less: some 20 MB here, which come and go with other work on the machine.
+    """
+
+    pss: float
+    anonymous: float
 
 
 @dataclass
@@ -34,21 +48,16 @@ class Server:
         top = psutil.Process(self.process.pid)
         return [top, *top.children(recursive=True)]
 
-    def pss_mb(self, field: Literal["Pss", "Pss_Anon"] = "Pss") -> float:
-        """Return the proportional set size of all the server's processes.
-
-        Parameters
-        ----------
-        field
-            ``Pss_Anon`` leaves out the pages of files. Those of libraries are shared with whoever else runs them just
-            then, and count for less: some 20 MB here, which come and go with other work on the machine.
-        """
-        total = 0
+    def memory_mb(self) -> Memory:
+        """Return what all the server's processes take."""
+        pss = anonymous = 0
         for process in self.processes():
             with contextlib.suppress(OSError, psutil.Error):
-                rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
-                total += next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith(f"{field}:"))
-        return total / 1024
+                _, *lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
+                kib = {name: int(size.removesuffix("kB")) for name, _, size in (line.partition(":") for line in lines)}
+                pss += kib["Pss"]
+                anonymous += kib["Pss_Anon"]
+        return Memory(pss / 1024, anonymous / 1024)
 
 
 @contextlib.contextmanager

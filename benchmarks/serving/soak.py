@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from contenders import own
 from load_client import Exchange, ask, drive, post
-from server_process import Server, running
+from server_process import Memory, Server, running
 from subject import Subject
 from swaps import VERSIONS, lay_out, point
 
@@ -59,7 +59,7 @@ def soak(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
 def _keep_busy(arguments: argparse.Namespace, server: Server, requests: list[bytes], copy: Path) -> dict[str, object]:
     statuses: dict[str, int] = {}
     times: list[float] = []
-    sizes_mb: dict[str, list[float]] = {"pss": [], "anonymous": []}
+    sizes_mb: list[Memory] = []
     count = swaps = closed = 0
     started = read_at = swapped_at = time.monotonic()
     end = started + arguments.minutes * 60
@@ -77,14 +77,14 @@ def _keep_busy(arguments: argparse.Namespace, server: Server, requests: list[byt
         if now - read_at >= READ_S:
             read_at = now
             times.append(now - started)
-            sizes_mb["pss"].append(server.pss_mb())
-            sizes_mb["anonymous"].append(server.pss_mb("Pss_Anon"))
-            last = ", ".join(f"{sizes[-1]:.1f} MB {name}" for name, sizes in sizes_mb.items())
+            sizes_mb.append(server.memory_mb())
+            last = ", ".join(f"{size:.1f} MB {name}" for name, size in sizes_mb[-1]._asdict().items())
             sys.stderr.write(f"{now - started:.0f} s: {count:,} requests, {last}\n")
         time.sleep((time.monotonic() - now) * (1 / arguments.busy - 1))
     seconds = time.monotonic() - started
     kept = np.array(times) >= seconds / 10
-    hours = np.array(times)[kept] / 3600
+    settled_mb = np.array(sizes_mb)[kept]
+    slopes = np.polyfit(np.array(times)[kept] / 3600, settled_mb, 1)[0]
     return {
         "minutes": round(seconds / 60, 1),
         "requests": count,
@@ -94,12 +94,12 @@ def _keep_busy(arguments: argparse.Namespace, server: Server, requests: list[byt
         "answers_other_than_the_first_by_status": statuses,
         "memory_mb": {
             name: {
-                "first": sizes[0],
-                "after_a_tenth": float(np.array(sizes)[kept][0]),
-                "last": sizes[-1],
-                "slope_per_hour": float(np.polyfit(hours, np.array(sizes)[kept], 1)[0]),
+                "first": sizes_mb[0][place],
+                "after_a_tenth": float(settled_mb[0, place]),
+                "last": sizes_mb[-1][place],
+                "slope_per_hour": float(slopes[place]),
             }
-            for name, sizes in sizes_mb.items()
+            for place, name in enumerate(Memory._fields)
         },
     }
 
